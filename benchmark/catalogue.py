@@ -1,0 +1,167 @@
+"""What there is: rows for `list`, a page for `show`. Read from the decorators, so it cannot be out of date."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from benchmark import registry
+from benchmark.api import MethodInfo, MetricInfo
+from benchmark.errors import BenchmarkError, UnknownName
+from benchmark.plan import SUITES
+from benchmark.specs import load_suite, suite_names
+
+Row = dict[str, Any]
+KINDS = {f"{kind}s": kind for kind in registry.KINDS} | {"tasks": "task", "suites": "suite"}
+
+
+def rows(kinds: str, suite: str, plugins: Sequence[Path]) -> list[Row]:
+    """One row for each component of a kind (in the plural); what cannot be imported has an `error`.
+
+    Raises:
+        UnknownName: If there is no such kind.
+    """
+    for plugin in plugins:
+        registry.add_plugin(plugin)
+    if kinds not in KINDS:
+        raise UnknownName("kind", kinds, KINDS)
+    if kinds == "suites":
+        return [_suite_row(name) for name in suite_names(SUITES)]
+    if kinds == "tasks":
+        return [_task_row(task) for task in load_suite(suite, SUITES).tasks]
+    kind = KINDS[kinds]
+    found = [_row(kind, name) for name in registry.names(kind)]
+    return found + [{"name": place, "error": error} for place, error in registry.unavailable().items()]
+
+
+def table(kind: str, content: list[Row]) -> Table:
+    """Rows as a table for the terminal."""
+    shown = Table(title=kind, title_justify="left", header_style="bold")
+    columns = list(dict.fromkeys(key for row in content for key in row))
+    for column in columns:
+        shown.add_column(column.replace("_", " "), overflow="fold")
+    for row in content:
+        shown.add_row(*(_words(row.get(column, "")) for column in columns))
+    return shown
+
+
+def describe(name: str, suite: str, plugins: Sequence[Path]) -> Row:
+    """Everything known of one component, task or suite.
+
+    Raises:
+        UnknownName: If nothing has this name.
+    """
+    for plugin in plugins:
+        registry.add_plugin(plugin)
+    for kind in registry.KINDS:
+        if name in registry.names(kind):
+            place = {"kind": kind, "source": str(registry.source_path(kind, name))}
+            return _row(kind, name) | place | _more(kind, name)
+    if name in suite_names(SUITES) or name.endswith(".toml"):
+        return {"kind": "suite", **load_suite(name, SUITES).model_dump(mode="json")}
+    tasks = {task.name: task for task in load_suite(suite, SUITES).tasks}
+    if name in tasks:
+        return {"kind": "task", **tasks[name].model_dump(mode="json")}
+    known = [n for kind in registry.KINDS for n in registry.names(kind)]
+    raise UnknownName("name", name, [*known, *suite_names(SUITES), *tasks])
+
+
+def page(content: Row) -> RenderableType:
+    """A component as text, parameters as a table."""
+    lines = [
+        Text.assemble((f"{key.replace('_', ' ')}: ", "bold"), _words(value))
+        for key, value in content.items()
+        if key not in ("parameters", "values") and value not in ("", None, [], {})
+    ]
+    tables = [table(key, content[key]) for key in ("parameters", "values") if content.get(key)]
+    return Group(*lines, *tables)
+
+
+def _row(kind: str, name: str) -> Row:
+    try:
+        component = registry.get(kind, name.partition("[")[0])
+    except BenchmarkError as error:
+        return {"name": name, "error": str(error)}
+    info = component.info
+    if kind == "method":
+        return {"name": name, **_method_row(info)}
+    if kind == "dataset":
+        facts = {"title": info.title, "classes": info.classes, "shape": info.shape, "licence": info.licence}
+        return {"name": name, **facts}
+    if kind == "metric":
+        return {"name": name, "learners": sorted(info.paradigms), "numbers": list(info.values), "source": info.source}
+    if kind == "learner":
+        return {"name": name, **info}
+    return {"name": name, "description": info}
+
+
+def _method_row(info: MethodInfo) -> Row:
+    return {
+        "paper": info.paper,
+        "learners": sorted(info.paradigms),
+        "scenarios": "all" if info.scenarios is None else sorted(info.scenarios),
+        "access": sorted(info.uses),
+    }
+
+
+def _more(kind: str, name: str) -> Row:
+    component = registry.get(kind, name.partition("[")[0])
+    more: Row = {}
+    if kind == "method":
+        info: MethodInfo = component.info
+        preset = info.presets.get(name.partition("[")[2].rstrip("]"), {})
+        more = {"presets": sorted(info.presets), "defaults_on_encoders": dict(info.contrastive), "preset": dict(preset)}
+    if kind == "dataset":
+        more = {"citation": component.info.citation}
+    if kind == "metric":
+        values: MetricInfo = component.info
+        more = {
+            "values": [{"name": n, "label": v.label, "goal": v.goal, "role": v.role} for n, v in values.values.items()]
+        }
+    if dataclasses.is_dataclass(component.target):
+        more["parameters"] = [_parameter(field) for field in dataclasses.fields(component.target)]
+    return more
+
+
+def _parameter(field: "dataclasses.Field[Any]") -> Row:
+    meta = field.metadata
+    admissible = ""
+    if "low" in meta:
+        admissible = f"{meta['low']} … {meta['high']}"
+    if "choices" in meta:
+        admissible = " | ".join(meta["choices"])
+    default = "required" if field.default is dataclasses.MISSING else field.default
+    return {"name": field.name, "default": default, "admissible": admissible}
+
+
+def _suite_row(name: str) -> Row:
+    suite = load_suite(name, SUITES)
+    runs = sum(len(suite.seed_list(task)) * len(suite.methods) for task in suite.tasks)
+    return {
+        "name": name,
+        "version": suite.version,
+        "tasks": len(suite.tasks),
+        "methods": len(suite.methods),
+        "runs": runs,
+        "description": suite.description,
+    }
+
+
+def _task_row(task: Any) -> Row:
+    return {
+        "name": task.name,
+        "dataset": task.dataset.name,
+        "learner": task.learner.name,
+        "scenario": task.scenario.name,
+        "training_images": task.split.train,
+    }
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)

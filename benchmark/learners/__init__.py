@@ -1,0 +1,1 @@
+"""Learners and how one is built from a task."""

@@ -1,0 +1,125 @@
+"""Membership inference: can forget images be told from held-out ones, which the model certainly never saw?
+
+Signed AUCs (METRICS 2.3 and V5): the target is what the retrained model scores, and below it is leakage too. The
+same attack on retain images shows whether a method only blunted the attack for everybody (V17).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.api import CONTRASTIVE, Metric, Outputs, References, Value, register_metric
+from benchmark.metrics.attacks import delong_interval, mia_auc
+from benchmark.metrics.signals import entropy, loss, modified_entropy, phi
+
+Scores = NDArray[np.float64]
+ATTACKED = ("forget", "heldout", "third_party", "retain")
+
+_LOGIT_SCORES: Mapping[str, Callable[[Scores, NDArray[np.int64]], Scores]] = {
+    "phi": phi,
+    "loss": lambda logits, labels: -loss(phi(logits, labels)),
+    "entropy": lambda logits, labels: -entropy(logits),
+    "mentropy": lambda logits, labels: -modified_entropy(logits, labels),
+}
+
+
+class _Attacks(Metric):
+    """AUCs of several attacks: `prefix` + name on forget, `retain_prefix` + name on retain, both against held-out."""
+
+    prefix: str
+    retain_prefix: str
+
+    def attack_scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
+        """Attack name -> set name -> [n] scores."""
+        raise NotImplementedError
+
+    def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
+        scores = self.attack_scores(outputs)
+        forget = {f"{self.prefix}{name}": mia_auc(s["forget"], s["heldout"]) for name, s in scores.items()}
+        return forget | {
+            f"{self.retain_prefix}{name}": mia_auc(s["retain"], s["heldout"]) for name, s in scores.items()
+        }
+
+    def sizes(self, outputs: Outputs) -> dict[str, int]:
+        scores = self.attack_scores(outputs)
+        return {
+            f"{prefix}{name}": len(s[members]) + len(s["heldout"])
+            for prefix, members in ((self.prefix, "forget"), (self.retain_prefix, "retain"))
+            for name, s in scores.items()
+        }
+
+    def intervals(self, outputs: Outputs) -> dict[str, tuple[float, float]]:
+        found = {}
+        for name, s in self.attack_scores(outputs).items():
+            for prefix, members in ((self.prefix, "forget"), (self.retain_prefix, "retain")):
+                low, high = delong_interval(s[members], s["heldout"])
+                found[f"{prefix}{name}"] = (low, high)
+        return found
+
+    def scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
+        return {f"{self.prefix}{name}": s for name, s in self.attack_scores(outputs).items()}
+
+
+def _forget_value(label: str, headline: bool = False) -> Value:
+    return Value(label, "match_retrained", "forgetting", attack=True, headline=headline)
+
+
+def _retain_value(label: str, headline: bool = False) -> Value:
+    return Value(label, "match_retrained", "retain_privacy", headline=headline)
+
+
+@register_metric(
+    "membership_inference",
+    paradigms={"supervised"},
+    source="population attacks of Hayes et al., SaTML 2025, arXiv 2403.01218; phi: Carlini et al., S&P 2022",
+    values={
+        "mia_auc_phi": _forget_value("attack AUC", headline=True),
+        "mia_auc_loss": _forget_value("attack AUC (loss)"),
+        "mia_auc_entropy": _forget_value("attack AUC (entropy)", headline=True),
+        "mia_auc_mentropy": _forget_value("attack AUC (modified entropy)"),
+        "mia_auc_retain_phi": _retain_value("retain AUC", headline=True),
+        "mia_auc_retain_loss": _retain_value("retain AUC (loss)"),
+        "mia_auc_retain_entropy": _retain_value("retain AUC (entropy)"),
+        "mia_auc_retain_mentropy": _retain_value("retain AUC (modified entropy)"),
+    },
+)
+class MembershipInference(_Attacks):
+    """Attacks on logits. phi and loss order examples alike, so a difference between their AUCs is a bug."""
+
+    prefix = "mia_auc_"
+    retain_prefix = "mia_auc_retain_"
+
+    def attack_scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
+        found: dict[str, dict[str, Scores]] = {name: {} for name in _LOGIT_SCORES}
+        for set_name in ATTACKED:
+            rows = outputs["retain/probe"] if set_name == "retain" else slice(None)
+            logits = outputs[f"{set_name}/logits"][rows].astype(np.float64)
+            labels = outputs[f"{set_name}/labels"][rows]
+            for name, signal in _LOGIT_SCORES.items():
+                found[name][set_name] = signal(logits, labels)
+        return found
+
+
+@register_metric(
+    "encodermi",
+    paradigms=CONTRASTIVE,
+    source="EncoderMI-T: Liu, Jia, Qu, Gong, CCS 2021, arXiv 2108.11023",
+    values={
+        "encodermi_auc_head": _forget_value("head AUC", headline=True),
+        "encodermi_auc_backbone": _forget_value("backbone AUC", headline=True),
+        "encodermi_auc_retain_head": _retain_value("retain head AUC", headline=True),
+        "encodermi_auc_retain_backbone": _retain_value("retain backbone AUC"),
+    },
+)
+class EncoderMI(_Attacks):
+    """Mean similarity of an image's fixed views, at the head and at the backbone."""
+
+    prefix = "encodermi_auc_"
+    retain_prefix = "encodermi_auc_retain_"
+
+    def attack_scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
+        return {
+            place: {name: outputs[f"{name}/{place}_similarities"].astype(np.float64).mean(axis=1) for name in ATTACKED}
+            for place in ("head", "backbone")
+        }

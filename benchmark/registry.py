@@ -1,0 +1,244 @@
+"""Name -> component. Files are found by reading their `@register_…("name")` decorators, and imported when used.
+
+Reading instead of importing keeps `--help`, completion and wrong names instant: no torch is loaded to learn that
+`salum` is not a method. The idea of a lazy registry that answers a wrong name with the nearest right one is
+lm-evaluation-harness's; the code is ours.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from benchmark import ROOT, component_folder
+from benchmark.errors import BenchmarkError, UnknownName
+
+KINDS = ("method", "dataset", "scenario", "learner", "metric", "executor")
+ENTRY_POINT_GROUP = "unlearning_benchmark"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered class with what its decorator said of it."""
+
+    kind: str
+    name: str
+    target: Any
+    info: Any
+    source: Path
+
+
+@dataclass
+class _Index:
+    files: dict[tuple[str, str], tuple[str, Path]] = field(default_factory=dict)  # (kind, name) -> module, file
+    unavailable: dict[str, str] = field(default_factory=dict)  # file or entry point -> error
+    components: dict[tuple[str, str], Component] = field(default_factory=dict)
+    plugins: list[Path] = field(default_factory=list)
+    scanned: bool = False
+
+
+_index = _Index()
+
+
+def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
+    """The decorator behind every `register_*` of `benchmark.api`.
+
+    Raises:
+        BenchmarkError: If another file already registered the name.
+    """
+
+    def decorate(target: type) -> type:
+        source = Path(sys.modules[target.__module__].__file__ or "").resolve()
+        known = _index.components.get((kind, name))
+        if known is not None and known.source != source:
+            raise BenchmarkError(f"{source}: the {kind} {name!r} is already registered by {known.source}.")
+        _index.components[(kind, name)] = Component(kind, name, target, info, source)
+        return target
+
+    return decorate
+
+
+def get(kind: str, name: str) -> Component:
+    """The component called `name` (without preset or argument), imported if it was not yet.
+
+    Raises:
+        UnknownName: If nothing is registered under the name.
+        BenchmarkError: If its file cannot be imported.
+    """
+    _scan()
+    if (kind, name) not in _index.components:
+        if (kind, name) not in _index.files:
+            raise UnknownName(kind, name, names(kind))
+        module, path = _index.files[(kind, name)]
+        try:
+            _import(module, path)
+        except Exception as error:
+            _index.unavailable[str(path)] = f"{type(error).__name__}: {error}"
+            raise BenchmarkError(f"{path}: cannot be imported: {type(error).__name__}: {error}.") from error
+    return _index.components[(kind, name)]
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind, sorted; for methods their presets too (`gradient_constraint[placebo]`)."""
+    _scan()
+    return sorted({name for of, name in [*_index.files, *_index.components] if of == kind})
+
+
+def match(kind: str, pattern: str) -> list[str]:
+    """The names that a pattern with wildcards covers.
+
+    Raises:
+        UnknownName: If none does.
+    """
+    known = names(kind)
+    found = [name for name in known if name == pattern] or [n for n in known if fnmatchcase(n, _literal(pattern))]
+    if not found:
+        raise UnknownName(kind, pattern, known)
+    return found
+
+
+def unavailable() -> dict[str, str]:
+    """Files and entry points that could not be read or imported, with the reason."""
+    _scan()
+    return dict(_index.unavailable)
+
+
+def add_plugin(path: str | Path) -> None:
+    """Make a file's components known (`--plugin FILE`).
+
+    Raises:
+        BenchmarkError: If there is no such file.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise BenchmarkError(f"--plugin {path}: there is no such file; give the path of a Python file.")
+    if path not in _index.plugins:
+        _index.plugins.append(path)
+        _scan_file(path, f"unlearning_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
+
+
+def plugins() -> list[str]:
+    """The paths given with `--plugin`, for workers to repeat."""
+    return [str(path) for path in _index.plugins]
+
+
+def source_hash(*paths: Path) -> str:
+    """A hash of what Python files do: comments, docstrings and layout left out."""
+    return hashlib.sha256("".join(_file_hash(path, path.stat().st_mtime_ns) for path in paths).encode()).hexdigest()
+
+
+def source_path(kind: str, name: str) -> Path:
+    """The file that defines a component, found without importing it."""
+    _scan()
+    base = name.partition("[")[0]
+    if (kind, base) in _index.files:
+        return _index.files[(kind, base)][1]
+    return get(kind, base).source
+
+
+@cache
+def _file_hash(path: Path, _mtime: int) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [statement for statement in body if not _is_bare_string(statement)]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_bare_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _literal(pattern: str) -> str:
+    """`[` stands for itself in our names, so it is no character class."""
+    return pattern.replace("[", "[[]")
+
+
+def _scan() -> None:
+    if _index.scanned:
+        return
+    _index.scanned = True
+    folders = {
+        "benchmark.learners": ROOT / "learners",
+        "benchmark.scenarios": ROOT / "scenarios",
+        "benchmark.metrics": ROOT / "metrics",
+        "benchmark.executors": ROOT / "executors",
+        "benchmark.datasets": component_folder("datasets"),
+        "benchmark.methods": component_folder("methods"),
+    }
+    for package, folder in folders.items():
+        for path in sorted(folder.glob("*.py")):
+            if path.stem != "__init__":
+                _scan_file(path, f"{package}.{path.stem}")
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        _scan_entry_point(point.name, point.value)
+
+
+def _scan_entry_point(name: str, value: str) -> None:
+    try:
+        spec = importlib.util.find_spec(value)
+    except Exception as error:
+        _index.unavailable[f"entry point {name} = {value}"] = f"{type(error).__name__}: {error}"
+        return
+    if spec is None or not spec.origin:
+        _index.unavailable[f"entry point {name} = {value}"] = "there is no such module"
+    else:
+        _scan_file(Path(spec.origin).resolve(), value)
+
+
+def _scan_file(path: Path, module: str) -> None:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        _index.unavailable[str(path)] = f"{type(error).__name__}: {error}"
+        return
+    for kind, name in _declared(tree):
+        known = _index.files.get((kind, name))
+        if known is not None and known[1] != path:
+            _index.unavailable[str(path)] = f"the {kind} {name!r} is already registered by {known[1]}"
+            return
+        _index.files[(kind, name)] = (module, path)
+
+
+def _declared(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """(kind, name) of every `@register_kind("name", presets={…})` in a file."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for call in node.decorator_list:
+            if not (isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant)):
+                continue
+            function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            kind, name = function.removeprefix("register_"), str(call.args[0].value)
+            if not function.startswith("register_") or kind not in KINDS:
+                continue
+            yield kind, name
+            presets = next((k.value for k in call.keywords if k.arg == "presets"), None)
+            if isinstance(presets, ast.Dict):
+                for key in presets.keys:
+                    if isinstance(key, ast.Constant):
+                        yield kind, f"{name}[{key.value!s}]"
+
+
+def _import(module: str, path: Path) -> None:
+    if path not in _index.plugins:
+        importlib.import_module(module)
+        return
+    spec = importlib.util.spec_from_file_location(module, path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[module] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[module]
+        raise

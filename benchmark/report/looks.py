@@ -1,0 +1,107 @@
+"""How figures look: one colour, line and marker per method in every figure, safe for colour-blind readers.
+
+Colours are those of Okabe & Ito (2008) and Wong (Nature Methods 2011) without yellow; where they run out, line styles
+and markers tell methods apart.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from benchmark.report import words
+from benchmark.report.model import Column, Row, Summary, TaskSummary
+
+_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7B3294"]
+_LINES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1))]
+_MARKERS = ["o", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d"]
+SET_COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#444444",
+    "axes.grid": True,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "figure.facecolor": "white",
+    "figure.titlesize": 10,
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "svg.hashsalt": "unlearning-benchmark",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line style, marker and line width (points)."""
+
+    colour: str
+    line: Any
+    marker: str
+    width: float = 1.3
+
+
+ANCHORS = {"original": Look("#000000", "-", "s", 2.2), "retrained": Look("#000000", (0, (2, 1)), "*", 2.2)}
+
+
+def looks(summary: Summary) -> dict[str, Look]:
+    """Row name -> look, from the names of all methods of all tasks."""
+    rows = [row for task in summary.tasks for row in task.rows]
+    oracles = sorted({row.name for row in rows if row.kind == "oracle"})
+    methods = sorted({row.name for row in rows if row.kind == "method"})
+    found = {name: Look("#8c8c8c", _LINES[i % len(_LINES)], _MARKERS[-1 - i % 3]) for i, name in enumerate(oracles)}
+    for place, name in enumerate(methods):
+        line = _LINES[place // len(_COLOURS) % len(_LINES)]
+        found[name] = Look(_COLOURS[place % len(_COLOURS)], line, _MARKERS[place % (len(_MARKERS) - 1)])
+    return found | ANCHORS
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that lays itself out; no global state."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def title(figure: Figure, task: TaskSummary, what: str, column: Column) -> None:
+    """What is shown, of which task and how many seeds, and whether it means anything."""
+    figure.suptitle(f"{task.name} ({task.paradigm}, {words.seeds(task.n_seeds)}): {what}")
+    if not column.conclusive:
+        warning = "inconclusive: the attack does not beat chance on the original models"
+        figure.suptitle(f"{figure.get_suptitle()}\n{warning}", color="#B00000")
+
+
+def footnote(figure: Figure, task: TaskSummary) -> None:
+    """Say which methods could not be drawn."""
+    missing = [f"{row.name} ({row.status})" for row in task.rows if row.failed]
+    if missing:
+        figure.supxlabel(f"not shown: {', '.join(missing)}", fontsize=7.5, color="#666666", x=0.01, ha="left")
+
+
+def display_name(row: Row) -> str:
+    """As in the tables."""
+    return words.row_name(row)
+
+
+def encode(figure: Figure) -> dict[str, bytes]:
+    """PNG (160 dpi) and SVG, byte for byte the same whenever the same is drawn."""
+    return {
+        "png": _saved(figure, format="png", dpi=160, metadata={"Software": None}),
+        "svg": _saved(figure, format="svg", metadata={"Date": None, "Creator": None}),
+    }
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, **options)
+    return buffer.getvalue()

@@ -1,0 +1,73 @@
+"""Numbers and names as people read them: AUCs with three decimals, fractions as percent points, times, speed-ups."""
+
+from benchmark.report.model import Column, Estimate, Row, Unit
+
+MINUS = "−"
+NOTHING = "–"
+ARROWS = {"min": "↓", "max": "↑", "match_retrained": "≈", "info": ""}
+
+
+def number(value: float, unit: Unit) -> str:
+    """A mean: `.563`, `91.2` (percent), `1.3` (points) or three significant digits."""
+    if unit == "auc":
+        text = f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.3f}"
+    elif unit == "number":
+        text = f"{value:.3g}"
+    else:
+        text = f"{100 * value if unit == 'fraction' else value:.1f}"
+    return _signed(text)
+
+
+def estimate(found: Estimate, unit: Unit, lone: bool = False) -> str:
+    """Mean and half of the 95 % interval; `lone` says that other rows have more seeds than this one."""
+    mean = number(found.mean, unit)
+    if found.half_width is None:
+        return f"{mean} (1\u00a0seed)" if lone else mean
+    if found.half_width == 0:
+        return mean
+    return f"{mean} ±\u00a0{number(found.half_width, unit)}"
+
+
+def seconds(value: float) -> str:
+    """`<0.01`, `0.42`, `4.2`, `42`, `4200`."""
+    if value < 0.01:
+        return "<0.01"
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def speedup(value: float) -> str:
+    """`0.96×`, `4.2×`, `42×`, `>1000×`."""
+    if value > 1000:
+        return ">1000×"
+    return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×" if value >= 1 else f"{value:.2f}×"
+
+
+def access(row: Row) -> str:
+    """The sets that a method is given, by their first letters."""
+    return " ".join(sorted(name[0].upper() for name in row.uses)) or NOTHING
+
+
+def row_name(row: Row) -> str:
+    """As it stands in the first column."""
+    return {"retrained": "retrained (reference)", "oracle": f"{row.name} (oracle floor)"}.get(row.kind, row.name)
+
+
+def heading(column: Column) -> str:
+    """A column's label with the mark of what is good."""
+    return f"{column.label}\u00a0{ARROWS[column.goal]}".rstrip()
+
+
+def with_unit(column: Column) -> str:
+    """An axis label."""
+    return f"{column.label} (%)" if column.unit == "fraction" else column.label
+
+
+def seeds(count: int) -> str:
+    """`1 seed`, `5 seeds`."""
+    return f"{count} seed" if count == 1 else f"{count} seeds"
+
+
+def _signed(text: str) -> str:
+    """A true minus sign, and none before zero."""
+    negative = text.startswith("-") and any(digit in "123456789" for digit in text)
+    return MINUS * negative + text.lstrip("-")

@@ -1,0 +1,84 @@
+"""Plan -> executor: hands out jobs as what they need is there, and tells a display what happens."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.api import Executor
+from benchmark.display import Display
+from benchmark.plan import Plan
+
+RESULT_STAGES = ("train", "unlearn", "observe", "score")
+
+
+@dataclass
+class Summary:
+    """What came of a plan."""
+
+    done: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)  # (job in words, error)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    work_seconds: dict[str, float] = field(default_factory=dict)
+    workers: int = 1
+
+    @property
+    def harness_share(self) -> float:
+        """Share of the workers' time that was neither training, unlearning, observing nor scoring."""
+        if not self.seconds:
+            return 0.0
+        return max(0.0, 1 - sum(self.work_seconds.values()) / (self.seconds * self.workers))
+
+
+def execute(plan: Plan, executor: Executor, workers: int, display: Display) -> Summary:
+    """Run every job of a plan.
+
+    A job waits for the jobs that it needs. One whose need failed still runs: it makes what is missing itself, or
+    leaves a record of the failure. Longest first, so that no core waits for the last one alone.
+
+    Args:
+        plan: The jobs.
+        executor: Where they run.
+        workers: How many at once, for the account of time.
+        display: Told of starts and ends.
+    """
+    summary = Summary(workers=workers)
+    waiting = {key: set(job["needs"]) & plan.jobs.keys() for key, job in plan.jobs.items()}
+    start = time.perf_counter()
+    with display.showing(plan, executor):
+        _submit_ready(plan, waiting, executor)
+        try:
+            for job, result in executor.completed():
+                _account(summary, job, result)
+                display.finished(job, result)
+                for needs in waiting.values():
+                    needs.discard(job["key"])
+                _submit_ready(plan, waiting, executor)
+        except KeyboardInterrupt:
+            executor.cancel()
+            raise
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def in_words(job: Mapping[str, Any]) -> str:
+    """`digits-supervised-random, fine_tune, seed 0`."""
+    run = job["run"]
+    return f"{run['task']['name']}, {job['role']}, seed {run['seed']}"
+
+
+def _submit_ready(plan: Plan, waiting: dict[str, set[str]], executor: Executor) -> None:
+    ready = [key for key, needs in waiting.items() if not needs]
+    for key in sorted(ready, key=lambda key: -plan.estimates.get(key, 0.0)):
+        del waiting[key]
+        executor.submit(plan.jobs[key])
+
+
+def _account(summary: Summary, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    summary.done += 1
+    summary.notes += [f"{in_words(job)}: {note}" for note in result["notes"]]
+    for stage in RESULT_STAGES:
+        summary.work_seconds[stage] = summary.work_seconds.get(stage, 0.0) + result["seconds"].get(stage, 0.0)
+    if result["status"] in ("failed", "died"):
+        summary.failed.append((in_words(job), result["error"] or ""))

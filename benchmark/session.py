@@ -1,0 +1,199 @@
+"""One command's work: options -> plan -> run -> report. What the command line and scripts call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark import registry
+from benchmark.components import make
+from benchmark.display import choose, in_time
+from benchmark.errors import BenchmarkError
+from benchmark.plan import SUITES, Options, Plan, make_plan
+from benchmark.report import Report, build_report
+from benchmark.runner import Summary, execute
+from benchmark.specs import Suite, TaskSpec, load_suite
+from benchmark.store import Records, Store, remove_leftovers
+
+
+def options(store: Path, results: Path, data: Path, device: str, fresh: bool) -> Options:
+    """Options with absolute paths, the device checked.
+
+    Raises:
+        BenchmarkError: If there is no such device.
+    """
+    if device != "cpu":
+        _check_device(device)
+    return Options(store.resolve(), results.resolve(), data.resolve(), device, fresh=fresh)
+
+
+def plan(
+    suite_name: str,
+    where: Options,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    plugins: Sequence[Path] | None,
+) -> Plan:
+    """What a suite still needs.
+
+    Raises:
+        BenchmarkError: For every mistake in names, parameters, files or folders.
+    """
+    for plugin in plugins or ():
+        registry.add_plugin(plugin)
+    suite = load_suite(suite_name, SUITES)
+    selection = Options(
+        where.store,
+        where.results,
+        where.data,
+        where.device,
+        fresh=where.fresh,
+        tasks=tuple(tasks or ()),
+        methods=tuple(methods or ()),
+        seeds=tuple(range(seeds)) if seeds else (),
+    )
+    records = Records(where.results)
+    return make_plan(
+        suite,
+        selection,
+        lambda task: _fingerprint(task, where),
+        records.keys(),
+        Store(where.store).keys(),
+        records.read(),
+    )
+
+
+def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Console, quiet: bool) -> "Outcome":
+    """Run a plan and build the report.
+
+    Raises:
+        BenchmarkError: If the results or the store cannot be written.
+    """
+    Records(where.results).check_writable()
+    _check_store(where.store)
+    for folder in (where.store, where.results / "records"):
+        remove_leftovers(folder)
+    summary = Summary(workers=jobs)
+    if work.jobs:
+        executor = registry.get("executor", executor_name).target(workers=jobs)
+        summary = execute(work, executor, jobs, choose(console, quiet))
+    return Outcome(summary, work, build_report(where.results))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run` has to say at its end."""
+
+    summary: Summary
+    plan: Plan
+    report: Report
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.summary.failed)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "jobs_done": self.summary.done,
+            "runs_cached": len(self.plan.cached),
+            "failed": [{"job": job, "error": error} for job, error in self.summary.failed],
+            "seconds": self.summary.seconds,
+            "work_seconds": self.summary.work_seconds,
+            "harness_share": self.summary.harness_share,
+            "notes": self.summary.notes,
+        }
+
+    def show(self, console: Console) -> None:
+        """Tables, then what was done, then what went wrong."""
+        self.report.show(console)
+        for note in self.summary.notes:
+            console.print(f"note: {note}", markup=False, highlight=False)
+        done = f"{self.summary.done} jobs done in {in_time(self.summary.seconds)}, {len(self.plan.cached)} runs cached"
+        if self.summary.done:
+            done += f"; harness {100 * self.summary.harness_share:.1f} % of {self.summary.workers} workers' time"
+        console.print(done + ".", highlight=False)
+        for job, error in self.summary.failed:
+            console.print(f"failed: {job}: {error.strip().splitlines()[-1]}", markup=False, highlight=False)
+
+
+def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
+    """A plan in numbers."""
+    seconds = work.seconds()
+    return {
+        "suite": work.suite,
+        "models_to_train": len(work.jobs) - work.runs,
+        "runs_to_do": work.runs,
+        "runs_cached": len(work.cached),
+        "estimated_seconds": None if seconds is None else seconds / workers,
+        "workers": workers,
+        "jobs": [
+            {
+                "task": job["run"]["task"]["name"],
+                "seed": job["run"]["seed"],
+                "kind": job["kind"],
+                "role": job["role"],
+                "estimated_seconds": work.estimates.get(key),
+            }
+            for key, job in work.jobs.items()
+        ],
+        "not_applicable": [{"task": t, "method": m, "why": why} for t, m, why in work.not_applicable],
+    }
+
+
+def plan_in_words(content: dict[str, Any]) -> str:
+    """The same for people."""
+    seconds = content["estimated_seconds"]
+    cost = "unknown: nothing like it was run yet" if seconds is None else f"about {in_time(seconds)}"
+    lines = [
+        f"suite {content['suite']}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
+        f"{content['models_to_train']} original and retrained models to train first.",
+        f"time with {content['workers']} workers: {cost}." if content["jobs"] else "nothing to do.",
+    ]
+    counts: dict[tuple[str, str], int] = {}
+    for job in content["jobs"]:
+        counts[(job["task"], job["role"])] = counts.get((job["task"], job["role"]), 0) + 1
+    lines += [f"  {task}: {role} x {count}" for (task, role), count in counts.items()]
+    lines += [f"  {row['task']}: {row['method']} is not applicable: {row['why']}" for row in content["not_applicable"]]
+    return "\n".join(lines)
+
+
+def suite_of(name: str) -> Suite:
+    """A suite by name or file."""
+    return load_suite(name, SUITES)
+
+
+def _fingerprint(task: TaskSpec, where: Options) -> str:
+    from benchmark.data import DataCache
+
+    dataset = make("dataset", task.dataset, f"task {task.name!r}")
+    return DataCache(where.store / "datasets").fingerprint(dataset.files(where.data))
+
+
+def _check_store(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BenchmarkError(f"{folder}: the store cannot be written ({error.strerror}); give another one.") from error
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BenchmarkError(f"--device {device}: {reason}. Known here: cpu{_gpus()}.") from error
+
+
+def _gpus() -> str:
+    import torch
+
+    return "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))

@@ -1,0 +1,297 @@
+"""What is asked for and what is left behind, as data: suites, tasks, runs, jobs and records.
+
+Unknown keys are errors everywhere. Nothing here imports torch, so whatever only reads records stays light.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from benchmark.errors import BenchmarkError, UnknownName
+
+RECORD_VERSION = 1
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
+Status = Literal["ok", "failed", "diverged", "collapsed", "no_change"]
+Goal = Literal["max", "min", "match_retrained", "info"]
+Role = Literal["forgetting", "retain_privacy", "utility", "info"]
+
+
+class Spec(BaseModel):
+    """A frozen model that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ref(Spec):
+    """A component by name with its parameters: `"digits"` or `{name = "digits", …}`."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "params" not in value:
+            return {"name": value.get("name"), "params": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+
+class Optimisation(Spec):
+    """How a loop of gradient steps goes; `Recipe` and the methods share it."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    drop_last: bool = False
+    max_grad_norm: float | None = Field(None, gt=0)
+
+
+class Recipe(Optimisation):
+    """How the original and the retrained model are trained, and in which numerics everything trains."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+
+
+class SplitSpec(Spec):
+    """Sizes of a task's sets. Held-out and third-party are as large as the forget set unless said."""
+
+    train: int = Field(ge=2, description="retain + forget")
+    heldout: int | None = Field(None, ge=1)
+    third_party: int | None = Field(None, ge=1)
+    validation: int = Field(0, ge=0)
+    test: int | None = Field(None, ge=1, description="all of the dataset's own test part unless said")
+    seed: int | None = Field(None, description="one split for all seeds; unless said each seed draws its own")
+
+
+class Evaluation(Spec):
+    """What is observed of every model, alike for original, retrained and unlearned."""
+
+    views: int = Field(10, ge=2, description="fixed views per image for attacks on encoders")
+    retain_probe: int = Field(2000, ge=1, description="at most so many retain images are attacked")
+    knn_neighbours: int = Field(200, ge=1)
+
+
+class TaskSpec(Spec):
+    """Dataset x learner x scenario with a training recipe: what a method is run on."""
+
+    name: Slug
+    dataset: Ref
+    learner: Ref
+    scenario: Ref
+    split: SplitSpec
+    recipe: Recipe
+    views: dict[str, Any] = {}
+    image_size: int | None = Field(None, ge=4, description="images are averaged down to this side in pixels")
+    label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of non-test labels replaced at random")
+    evaluation: Evaluation = Evaluation()
+    seeds: int | None = Field(None, ge=1, description="instead of the suite's number")
+    methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
+
+    @property
+    def paradigm(self) -> str:
+        """A learner's name is its paradigm."""
+        return self.learner.name
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two tasks the same job: everything but how often and with which method settings."""
+        return self.model_dump(mode="json", exclude={"seeds", "methods"})
+
+
+class Suite(Spec):
+    """A named, versioned list of tasks, methods, metrics and seeds."""
+
+    name: Slug
+    version: int = Field(ge=1)
+    description: str
+    seeds: int | list[int] = 3
+    methods: list[str] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1)
+    tasks: list[TaskSpec] = Field(min_length=1)
+
+    @field_validator("tasks")
+    @classmethod
+    def _names_differ(cls, tasks: list[TaskSpec]) -> list[TaskSpec]:
+        names = [task.name for task in tasks]
+        double = {name for name in names if names.count(name) > 1}
+        if double:
+            raise ValueError(f"two tasks are called {sorted(double)[0]!r}; give each its own name")
+        return tasks
+
+    def seed_list(self, task: TaskSpec) -> list[int]:
+        """The training seeds of a task."""
+        if task.seeds is not None:
+            return list(range(task.seeds))
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+
+class RunSpec(Spec):
+    """One (task, method, seed), fully resolved: a record can be run again from this alone."""
+
+    task: TaskSpec
+    method: str
+    params: dict[str, Any]
+    seed: int
+    metrics: list[str]
+
+
+class MetricValue(Spec):
+    """One number of one run between its two anchors."""
+
+    value: float
+    original: float
+    retrained: float
+    n: int = Field(ge=1, description="examples that the number rests on")
+    goal: Goal
+    role: Role
+    label: str
+    attack: bool = False
+    headline: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """Signed distance to the retrained model."""
+        return self.value - self.retrained
+
+
+class Curve(Spec):
+    """One attack on one model, small enough for a record: a ROC and the quantiles of its scores by set."""
+
+    tpr: list[float]
+    quantiles: dict[str, list[float]]
+
+
+class AttackCurves(Spec):
+    """The same attack before, after, and on the retrained model."""
+
+    fpr: list[float]
+    levels: list[float]
+    label: str
+    original: Curve
+    retrained: Curve
+    unlearned: Curve
+
+
+class Cost(Spec):
+    """Seconds are wall-clock of the whole call; `cpu_seconds` is process time, so a crowded machine shows."""
+
+    unlearn_seconds: float
+    unlearn_cpu_seconds: float
+    train_seconds: float
+    retrain_seconds: float
+    observe_seconds: float
+    score_seconds: float
+    peak_memory_bytes: int
+    samples_seen: dict[str, int] = {}
+    device: str
+    threads: int
+    load_average: float
+    exclusive: bool = False
+
+
+class Provenance(Spec):
+    """Where a record comes from; never a host or user name."""
+
+    commit: str
+    dirty: bool
+    date: str
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+
+
+class Record(Spec):
+    """The JSON that a finished run leaves. Created once, never edited."""
+
+    schema_version: int = RECORD_VERSION
+    key: str
+    suite: str
+    run: RunSpec
+    paradigm: str
+    uses: list[str]
+    oracle: bool = Field(description="an exact method: its distance to the retrained model is the oracle floor")
+    status: Status
+    error: str | None = None
+    sizes: dict[str, int] = {}
+    duplicates_dropped: int = 0
+    metrics: dict[str, MetricValue] = {}
+    curves: dict[str, AttackCurves] = {}
+    log: list[dict[str, float]] = []
+    cost: Cost | None = None
+    artefacts: dict[str, str] = {}
+    provenance: Provenance
+
+    @property
+    def task(self) -> str:
+        return self.run.task.name
+
+
+def canonical_hash(value: Any) -> str:
+    """sha256 of canonical JSON (sorted keys, no spaces): the content key of a description."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derive_seed(*parts: str | int) -> int:
+    """A 63-bit seed from names, so that parts never share a stream by arithmetic accident."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+def suite_names(folder: Path) -> list[str]:
+    """The suites that a folder holds."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load_suite(name_or_path: str, folder: Path) -> Suite:
+    """Read a suite by name or from a TOML file.
+
+    Raises:
+        BenchmarkError: If it is unknown, no TOML, or says something that the schema does not know.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = folder / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise UnknownName("suite", name_or_path, suite_names(folder))
+    if not path.is_file():
+        raise BenchmarkError(f"{path}: there is no such suite file.")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Suite.model_validate(content)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        place = f"{path}:{line.group(1)}" if line else str(path)
+        raise BenchmarkError(f"{place}: this is no valid TOML: {error}.") from error
+    except ValidationError as error:
+        raise BenchmarkError(f"{path}: {_sentence(error, content)}") from error
+
+
+def _sentence(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first complaint of pydantic as `task 2 ('x'), recipe.lr: …`."""
+    first = error.errors()[0]
+    place = list(first["loc"])
+    words = []
+    if len(place) > 1 and place[0] == "tasks" and isinstance(place[1], int):
+        task = content["tasks"][place[1]]
+        words.append(f"task {place[1] + 1} ({task.get('name', 'without a name')!r})")
+        place = place[2:]
+    if place:
+        words.append(".".join(map(str, place)))
+    if first["type"] == "extra_forbidden":
+        return f"{', '.join(words)}: this key is not known; remove it or correct its spelling."
+    return f"{', '.join(words)}: {first['msg']} (got {first.get('input')!r})."
