@@ -39,12 +39,14 @@ class GradientReading:
     bn: str = "frozen"
 
     def check(self, learner: Learner) -> None:
-        """Raise BenchmarkError unless the scalar is defined for the learner."""
+        """Raise BenchmarkError unless the scalar is defined for the learner and its gradient depends on weights."""
         known = SUPERVISED_SCALARS if learner.paradigm == "supervised" else CONTRASTIVE_SCALARS
         if self.scalar not in known:
             raise BenchmarkError(
                 f"scalar = {self.scalar!r} is not defined for {learner.paradigm} learners; known: {', '.join(known)}."
             )
+        if (self.scalar, self.space, self.wrt) == ("output_sum", "encoder", "feature"):
+            raise BenchmarkError("the sum of features has the same gradient everywhere with respect to features.")
 
     def scalars(self, learner: Learner, views: list[Tensor]) -> Tensor:
         """[N] confidences of drawn views."""
@@ -68,10 +70,10 @@ class GradientReading:
         try:
             with frozen_statistics(learner, self.bn == "frozen"), full_precision(at.device):
                 scalars = self.scalars(learner, [at, *views[1:]])
+                point = at if self.wrt == "input" else features[0]
+                (gradient,) = torch.autograd.grad(scalars.sum(), point, create_graph=create_graph)
         finally:
             hook.remove()
-        point = at if self.wrt == "input" else features[0]
-        (gradient,) = torch.autograd.grad(scalars.sum(), point, create_graph=create_graph)
         if self.wrt == "input" and self.pixels == "normalised":
             gradient = gradient * learner.std
         return gradient.flatten(1).float().square().sum(1).add(1e-12).sqrt()

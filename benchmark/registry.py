@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -66,8 +67,13 @@ def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
     return decorate
 
 
-def get(kind: str, name: str) -> Component:
+def get(kind: str, name: str, where: str = "") -> Component:
     """The component called `name` (without preset or argument), imported if it was not yet.
+
+    Args:
+        kind: One of KINDS.
+        name: Of the component.
+        where: The place that names it, for the error.
 
     Raises:
         UnknownName: If nothing is registered under the name.
@@ -76,7 +82,7 @@ def get(kind: str, name: str) -> Component:
     _scan()
     if (kind, name) not in _index.components:
         if (kind, name) not in _index.files:
-            raise UnknownName(kind, name, names(kind))
+            raise _unknown(kind, name, where)
         module, path = _index.files[(kind, name)]
         try:
             _import(module, path)
@@ -92,16 +98,15 @@ def names(kind: str) -> list[str]:
     return sorted({name for of, name in [*_index.files, *_index.components] if of == kind})
 
 
-def match(kind: str, pattern: str) -> list[str]:
-    """The names that a pattern with wildcards covers.
+def match(kind: str, pattern: str, where: str = "") -> list[str]:
+    """The names that a pattern with wildcards covers; `[` stands for itself, as it does in our names.
 
     Raises:
-        UnknownName: If none does.
+        UnknownName: If none does, saying `where` the pattern stands.
     """
-    known = names(kind)
-    found = [name for name in known if name == pattern] or [n for n in known if fnmatchcase(n, _literal(pattern))]
+    found = [name for name in names(kind) if fnmatchcase(name, pattern.replace("[", "[[]"))]
     if not found:
-        raise UnknownName(kind, pattern, known)
+        raise _unknown(kind, pattern, where)
     return found
 
 
@@ -112,17 +117,20 @@ def unavailable() -> dict[str, str]:
 
 
 def add_plugin(path: str | Path) -> None:
-    """Make a file's components known (`--plugin FILE`).
+    """Make a file's components known (`--plugin FILE`); one that cannot be parsed is listed as unavailable.
 
     Raises:
-        BenchmarkError: If there is no such file.
+        BenchmarkError: If there is no such file, or it takes a name that is taken.
     """
     path = Path(path).resolve()
     if not path.is_file():
         raise BenchmarkError(f"--plugin {path}: there is no such file; give the path of a Python file.")
+    _scan()  # first come, first served: a plug-in never takes the place of what is there
     if path not in _index.plugins:
+        module = f"unlearning_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        with _noting(str(path), (SyntaxError, ValueError)):
+            _scan_file(path, module)
         _index.plugins.append(path)
-        _scan_file(path, f"unlearning_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}")
 
 
 def plugins() -> list[str]:
@@ -158,9 +166,10 @@ def _is_bare_string(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _literal(pattern: str) -> str:
-    """`[` stands for itself in our names, so it is no character class."""
-    return pattern.replace("[", "[[]")
+def _unknown(kind: str, name: str, where: str) -> UnknownName:
+    """Nothing has this name; a plug-in that cannot be read may be why, so it is mentioned."""
+    broken = [f"{place} is left out ({reason})" for place, reason in _index.unavailable.items()]
+    return UnknownName(kind, name, names(kind), "; ".join([*broken, where] if where else broken))
 
 
 def _scan() -> None:
@@ -178,35 +187,32 @@ def _scan() -> None:
     for package, folder in folders.items():
         for path in sorted(folder.glob("*.py")):
             if path.stem != "__init__":
-                _scan_file(path, f"{package}.{path.stem}")
+                with _noting(str(path)):
+                    _scan_file(path, f"{package}.{path.stem}")
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        _scan_entry_point(point.name, point.value)
+        with _noting(f"entry point {point.name} = {point.value}"):
+            spec = importlib.util.find_spec(point.module)
+            if spec is None or not spec.origin:
+                raise ModuleNotFoundError(f"there is no module {point.module!r}")
+            _scan_file(Path(spec.origin).resolve(), point.module)
 
 
-def _scan_entry_point(name: str, value: str) -> None:
+@contextmanager
+def _noting(place: str, errors: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
+    """What goes wrong inside makes `place` unavailable, and stops nobody."""
     try:
-        spec = importlib.util.find_spec(value)
-    except Exception as error:
-        _index.unavailable[f"entry point {name} = {value}"] = f"{type(error).__name__}: {error}"
-        return
-    if spec is None or not spec.origin:
-        _index.unavailable[f"entry point {name} = {value}"] = "there is no such module"
-    else:
-        _scan_file(Path(spec.origin).resolve(), value)
+        yield
+    except errors as error:
+        _index.unavailable[place] = f"{type(error).__name__}: {error}"
 
 
 def _scan_file(path: Path, module: str) -> None:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        _index.unavailable[str(path)] = f"{type(error).__name__}: {error}"
-        return
-    for kind, name in _declared(tree):
-        known = _index.files.get((kind, name))
-        if known is not None and known[1] != path:
-            _index.unavailable[str(path)] = f"the {kind} {name!r} is already registered by {known[1]}"
-            return
-        _index.files[(kind, name)] = (module, path)
+    declared = list(_declared(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))))
+    for kind, name in declared:
+        _, taken = _index.files.get((kind, name), (module, path))
+        if taken != path:
+            raise BenchmarkError(f"{path}: the {kind} {name!r} is already registered by {taken}.")
+    _index.files |= dict.fromkeys(declared, (module, path))
 
 
 def _declared(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -73,7 +73,7 @@ def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Cons
         BenchmarkError: If the results or the store cannot be written.
     """
     Records(where.results).check_writable()
-    _check_store(where.store)
+    Store(where.store).check_writable()
     for folder in (where.store, where.results / "records"):
         remove_leftovers(folder)
     summary = Summary(workers=jobs)
@@ -171,16 +171,6 @@ def _fingerprint(task: TaskSpec, where: Options) -> str:
 
     dataset = make("dataset", task.dataset, f"task {task.name!r}")
     return DataCache(where.store / "datasets").fingerprint(dataset.files(where.data))
-
-
-def _check_store(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise BenchmarkError(f"{folder}: the store cannot be written ({error.strerror}); give another one.") from error
 
 
 def _check_device(device: str) -> None:

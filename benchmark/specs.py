@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,7 +42,8 @@ class Ref(Spec):
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict) and "params" not in value:
-            return {"name": value.get("name"), "params": {k: v for k, v in value.items() if k != "name"}}
+            name = {"name": value["name"]} if "name" in value else {}
+            return name | {"params": {k: v for k, v in value.items() if k != "name"}}
         return value
 
 
@@ -131,6 +133,14 @@ class Suite(Spec):
         if double:
             raise ValueError(f"two tasks are called {sorted(double)[0]!r}; give each its own name")
         return tasks
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: int | list[int]) -> int | list[int]:
+        listed = list(range(seeds)) if isinstance(seeds, int) else seeds
+        if not listed or len(set(listed)) < len(listed):
+            raise ValueError(f"say how many, at least 1, or list different ones, not {seeds}")
+        return seeds
 
     def seed_list(self, task: TaskSpec) -> list[int]:
         """The training seeds of a task."""
@@ -277,6 +287,8 @@ def load_suite(name_or_path: str, folder: Path) -> Suite:
         line = re.search(r"line (\d+)", str(error))
         place = f"{path}:{line.group(1)}" if line else str(path)
         raise BenchmarkError(f"{place}: this is no valid TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"{path}: this is no valid TOML: {error}; save it as UTF-8.") from error
     except ValidationError as error:
         raise BenchmarkError(f"{path}: {_sentence(error, content)}") from error
 
@@ -288,10 +300,22 @@ def _sentence(error: ValidationError, content: dict[str, Any]) -> str:
     words = []
     if len(place) > 1 and place[0] == "tasks" and isinstance(place[1], int):
         task = content["tasks"][place[1]]
-        words.append(f"task {place[1] + 1} ({task.get('name', 'without a name')!r})")
+        name = task.get("name") if isinstance(task, dict) else None
+        words.append(f"task {place[1] + 1} ({name or 'without a name'!r})")
         place = place[2:]
     if place:
         words.append(".".join(map(str, place)))
+    return f"{', '.join(words)}: {_complaint(first)}"
+
+
+def _complaint(first: Any) -> str:
+    """What is wrong with one entry, and what would be right."""
     if first["type"] == "extra_forbidden":
-        return f"{', '.join(words)}: this key is not known; remove it or correct its spelling."
-    return f"{', '.join(words)}: {first['msg']} (got {first.get('input')!r})."
+        known = [name for spec in (Suite, TaskSpec, SplitSpec, Recipe, Evaluation) for name in spec.model_fields]
+        near = get_close_matches(str(first["loc"][-1]), known, n=1)
+        return f"this key is not known; {f'did you mean {near[0]!r}?' if near else 'remove it.'}"
+    if first["type"] == "missing":
+        return "this key is missing."
+    if first["type"] == "value_error":
+        return f"{first['ctx']['error']}."
+    return f"{first['msg']} (got {first['input']!r})."

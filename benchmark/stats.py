@@ -10,7 +10,6 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import mannwhitneyu, rankdata, t, trim_mean, ttest_rel
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
@@ -169,7 +168,9 @@ def paired_difference(values_a: ArrayLike, values_b: ArrayLike, confidence: floa
 
 
 def holm(p_values: ArrayLike, alpha: float = 0.05) -> Holm:
-    """Step-down adjustment of Holm for all comparisons of one table.
+    """Step-down adjustment of Holm for all comparisons of one table: max over j <= i of (K - j + 1) p_(j).
+
+    Not taken from statsmodels, whose `multipletests` collects garbage at every call (70 ms and more).
 
     Args:
         p_values: [K], each in [0, 1].
@@ -188,7 +189,10 @@ def holm(p_values: ArrayLike, alpha: float = 0.05) -> Holm:
     """
     raw = probabilities(p_values, "holm: p_values", 1)
     level = number(alpha, "holm: alpha", 0, 1, "()")
-    adjusted = multipletests(raw, alpha=level, method="holm")[1]
+    order = np.argsort(raw, kind="stable")
+    stepped = np.arange(len(raw), 0, -1) * raw[order]
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return {"adjusted": adjusted.tolist(), "reject": (adjusted <= level).tolist()}
 
 

@@ -10,8 +10,10 @@ import io
 import json
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,10 @@ class Store:
         self.folder = Path(folder)
         self.notes: list[str] = []
 
+    def check_writable(self) -> None:
+        """Raise BenchmarkError unless artefacts can be written."""
+        _check_writable(self.folder, "store", "--store")
+
     def put(
         self,
         key: str,
@@ -51,12 +57,12 @@ class Store:
         files = {}
         if arrays is not None:
             buffer = io.BytesIO()
-            np.savez(buffer, allow_pickle=False, **dict(arrays))
+            np.savez(buffer, **_plain(arrays))
             files["arrays"] = self._put_file(key, buffer.getvalue(), "npz")
         if weights is not None:
             import safetensors.torch
 
-            packed = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+            packed = {name: _own_copy(tensor) for name, tensor in weights.items()}
             files["weights"] = self._put_file(key, safetensors.torch.save(packed), "safetensors")
         content = json.dumps({"files": files, "meta": dict(meta or {})}, sort_keys=True)
         write_atomic(self._folder(key) / "meta.json", content.encode())
@@ -127,7 +133,8 @@ class Store:
         """Move a damaged artefact aside, so that it is computed again, and say so."""
         aside = self.folder / "quarantine" / f"{key}-{uuid.uuid4().hex[:8]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self._folder(key), aside)
+        with suppress(FileNotFoundError):  # another worker met the same damage first
+            os.replace(self._folder(key), aside)
         self.notes.append(f"artefact {key[:12]}: {reason}; moved to {aside} and computed again")
 
 
@@ -139,16 +146,7 @@ class Records:
 
     def check_writable(self) -> None:
         """Raise BenchmarkError unless records can be written."""
-        try:
-            probe = self.folder / f".probe-{uuid.uuid4().hex}"
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise BenchmarkError(
-                f"{self.folder}: the results folder cannot be written ({error.strerror}); "
-                "give another one with --results."
-            ) from error
+        _check_writable(self.folder, "results folder", "--results")
 
     def add(self, record: Record) -> Path:
         """Write a record under a name of its own; what is there is never edited."""
@@ -197,6 +195,32 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _check_writable(folder: Path, what: str, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BenchmarkError(
+            f"{folder}: the {what} cannot be written ({error.strerror}); give another one with {option}."
+        ) from error
+
+
+def _plain(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Arrays of Python objects would be pickled, and reading a pickle runs code."""
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(f"array {name!r} holds Python objects; numbers are right.")
+    return dict(arrays)
+
+
+def _own_copy(tensor: "Tensor") -> "Tensor":
+    """Contiguous and in memory of its own: safetensors takes neither views nor weights that are tied."""
+    import torch
+
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def remove_leftovers(folder: Path) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmark.api import (
     Batch,
     BenchmarkError,
+    ExampleSet,
     GradientPenaltyTerm,
     GradientReading,
     Learner,
@@ -48,7 +49,7 @@ from benchmark.api import (
         "gradient": {"terms": "gradient"},
         "confidence": {"terms": "confidence"},
     },
-    contrastive={"scalar": "pos_cosine", "lambda1": 10.0, "lr": 3e-3},
+    contrastive={"scalar": "pos_cosine", "lambda1": 10.0},
 )
 @dataclass(frozen=True, kw_only=True)
 class GradientConstraint(Method):
@@ -71,19 +72,19 @@ class GradientConstraint(Method):
     gp_wrt: str = choice("input", "feature")
     gp_target: str = choice("zero", "one", "match")
     interpolate: str = choice("forget_third", "none_forget", "third_third")
-    pixel_space: str = choice("raw", "normalised")
+    pixel_space: str = choice("normalised", "raw")
     bn_gp: str = choice("frozen", "train")
     conf_loss: str = choice("mean_confidence", "kl_uniform")
     bn_conf: str = choice("frozen", "train")
     batch_pairing: str = choice("fixed", "proportional")
     optimizer: str = choice("adam", "sgd", "adamw")
     schedule: str = choice("onecycle", "constant", "cosine")
-    lr: float = bounded(1e-3, 1e-6, 0.1)
+    lr: float = bounded(3e-3, 1e-6, 0.1)
     momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
     epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
-    forget_batch_size: int = bounded(64, 2, 65536)
+    batch_size: int = bounded(64, 2, 65536)
+    forget_batch_size: int = bounded(32, 2, 65536)
 
     def reads(self) -> frozenset[str]:
         """A term that is off needs no data."""
@@ -108,6 +109,8 @@ class GradientConstraint(Method):
             objective["gradient"] = (weight, self._gradient_term(reading, learner, unlearned, request))
         if weight := self._weight("confidence", self.lambda2):
             objective["confidence"] = (weight, self._confidence_term(reading, unlearned, request))
+        if not objective:
+            raise BenchmarkError("gradient_constraint: the weight of every term is 0.")
         request.optimise(unlearned, request.retain, objective, optimisation_of(self))
         return unlearned
 
@@ -121,13 +124,13 @@ class GradientConstraint(Method):
         first = request.third_party if self.interpolate == "third_third" else request.forget
         second = None if self.interpolate == "none_forget" else request.third_party
         target = self._target(reading, original, request)
-        return GradientPenaltyTerm(reading, unlearned, request, first, second, self._size(request), target)
+        return GradientPenaltyTerm(reading, unlearned, request, first, second, self._size(first, request), target)
 
     def _confidence_term(self, reading: GradientReading, unlearned: Learner, request: UnlearningRequest) -> Term:
         """Mean s on third-party images, or KL(uniform || p) there; an unbounded -CE is not offered."""
         if self.conf_loss == "kl_uniform" and unlearned.paradigm != "supervised":
             raise BenchmarkError("conf_loss = 'kl_uniform' needs class probabilities; encoders have none.")
-        images = request.third_party.stream(self._size(request), request.stream("third_party"))
+        images = request.third_party.stream(self._size(request.third_party, request), request.stream("third_party"))
         drawn = request.stream("augment/third_party")
 
         def term(_batch: Batch) -> Tensor:
@@ -147,12 +150,12 @@ class GradientConstraint(Method):
         views = request.stream("augment/match")
         norms = [
             reading.norms(original, original.views(batch.images, views), create_graph=False)
-            for batch in request.third_party.batches(self._size(request))
+            for batch in request.third_party.batches(self._size(request.third_party, request))
         ]
         return float(torch.cat(norms).mean())
 
-    def _size(self, request: UnlearningRequest) -> int:
+    def _size(self, images: ExampleSet, request: UnlearningRequest) -> int:
         """Forget and third-party images a step: fixed, or in proportion to the sets."""
         if self.batch_pairing == "fixed":
             return self.forget_batch_size
-        return max(2, round(self.batch_size * len(request.third_party) / len(request.retain)))
+        return max(2, round(self.batch_size * len(images) / len(request.retain)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from benchmark.api import (
+    Batch,
     ExampleSet,
     GradientPenaltyTerm,
     GradientReading,
@@ -32,7 +33,7 @@ from benchmark.api import (
     uses={"forget", "retain", "third_party"},
     scenarios={"random", "class", "subclass", "indices"},
     presets={"third_party": {"interpolate": "third_party"}, "members_forget": {"members_train": "forget"}},
-    contrastive={"scalar": "pos_cosine", "penalty": 10.0, "lr": 3e-3},
+    contrastive={"scalar": "pos_cosine", "penalty": 10.0},
 )
 @dataclass(frozen=True, kw_only=True)
 class GradientPenalty(Method):
@@ -46,16 +47,16 @@ class GradientPenalty(Method):
     scalar_space: str = choice("head", "encoder")
     gp_wrt: str = choice("input", "feature")
     gp_target: str = choice("zero", "one")
-    pixel_space: str = choice("raw", "normalised")
+    pixel_space: str = choice("normalised", "raw")
     bn_gp: str = choice("frozen", "train")
     optimizer: str = choice("adam", "sgd", "adamw")
     schedule: str = choice("onecycle", "constant", "cosine")
-    lr: float = bounded(1e-3, 1e-6, 0.1)
+    lr: float = bounded(3e-3, 1e-6, 0.1)
     momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
     epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
-    forget_batch_size: int = bounded(64, 2, 65536)
+    batch_size: int = bounded(64, 2, 65536)
+    forget_batch_size: int = bounded(32, 2, 65536)
 
     def reads(self) -> frozenset[str]:
         """Third-party images only as partners."""
@@ -70,18 +71,29 @@ class GradientPenalty(Method):
         on_forget = {"retain": 0.0, "forget": 1.0, "all": share}[self.members_train]
         gp_on_retain = 1 - share if self.members_gp == "all" else 0.0
         members = forget if self.members_train == "forget" else retain
-        views = request.stream(f"augment/{members.name}")
         objective: dict[str, tuple[float, Term]] = {
-            "utility": (
-                1.0 if members is forget else 1 - on_forget,
-                lambda batch: unlearned.loss(batch.images, batch.labels, views),
-            ),
+            "utility": (1.0 if members is forget else 1 - on_forget, self._utility(unlearned, members, request)),
             "forget_utility": (on_forget if members is retain else 0.0, self._fit(unlearned, forget, request)),
-            "gradient": (self.penalty * (1 - gp_on_retain), self._penalty(unlearned, forget, request)),
-            "retain_gradient": (self.penalty * gp_on_retain, self._penalty(unlearned, retain, request)),
         }
+        if self.penalty:
+            objective |= {
+                "gradient": (self.penalty * (1 - gp_on_retain), self._penalty(unlearned, forget, request)),
+                "retain_gradient": (self.penalty * gp_on_retain, self._penalty(unlearned, retain, request)),
+            }
         request.optimise(unlearned, members, objective, optimisation_of(self))
         return unlearned
+
+    def _utility(self, unlearned: Learner, members: ExampleSet, request: UnlearningRequest) -> Term:
+        """The training loss on the step's batch; keys of forget images are not remembered."""
+        views = request.stream(f"augment/{members.name}")
+
+        def term(batch: Batch) -> Tensor:
+            if members is request.retain:
+                return unlearned.loss(batch.images, batch.labels, views)
+            with frozen_statistics(unlearned, batch_norm=False):
+                return unlearned.loss(batch.images, batch.labels, views)
+
+        return term
 
     def _penalty(self, unlearned: Learner, members: ExampleSet, request: UnlearningRequest) -> Term:
         reading = GradientReading(self.scalar, self.scalar_space, self.gp_wrt, self.pixel_space, self.bn_gp)

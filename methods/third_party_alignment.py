@@ -43,7 +43,7 @@ class ThirdPartyAlignment(Method):
     momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
     epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
+    batch_size: int = bounded(64, 2, 65536)
     forget_batch_size: int = bounded(64, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:

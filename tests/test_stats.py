@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
 from benchmark.stats import (
     attack_validity,
@@ -89,7 +90,7 @@ def test_identical_methods_do_not_differ():
 
 
 @given(p_values=fractions)
-@settings(repeated, max_examples=12)
+@repeated
 def test_holm_only_raises_p_values_and_keeps_their_order(p_values):
     adjusted = np.array(holm(p_values)["adjusted"])
     order = np.argsort(p_values, kind="stable")
@@ -99,13 +100,21 @@ def test_holm_only_raises_p_values_and_keeps_their_order(p_values):
 
 
 @given(p_values=fractions, seed=seeds)
-@settings(repeated, max_examples=12)
+@repeated
 def test_holm_follows_a_permutation_and_is_less_strict_than_bonferroni(p_values, seed):
     order = np.random.default_rng(seed).permutation(len(p_values))
     got = holm(p_values)
     permuted = holm(np.array(p_values)[order])
     np.testing.assert_allclose(permuted["adjusted"], np.array(got["adjusted"])[order])
     assert (np.array(got["adjusted"]) <= np.minimum(1, len(p_values) * np.array(p_values)) + 1e-12).all()
+
+
+def test_holm_agrees_with_statsmodels():
+    p_values = np.random.default_rng(0).uniform(0, 0.05, size=30) ** 1.5
+    expected = multipletests(p_values, method="holm")
+    got = holm(p_values)
+    np.testing.assert_allclose(got["adjusted"], expected[1], rtol=1e-12)
+    assert got["reject"] == expected[0].tolist()
 
 
 @given(seed=seeds, margin=st.floats(0.1, 3.0))

@@ -46,6 +46,8 @@ def _resnet(layers: list[int], channels: list[int], in_channels: int) -> nn.Modu
     """Timm's ResNet of BasicBlocks. Its "deep" stem is the one whose width may differ from 64; ours replaces it."""
     if not 1 <= len(layers) == len(channels) <= 4:
         raise BenchmarkError(f"encoder: layers {layers} and channels {channels} must be equally long lists of 1 to 4.")
+    if sum(layers) < 2:
+        raise BenchmarkError(f"encoder: layers {layers} make one block; timm's ResNet needs two or more.")
     encoder = ResNet(
         BasicBlock,  # type: ignore[arg-type]  # timm annotates the class as its instance
         layers=tuple(layers),

@@ -178,7 +178,8 @@ def rmia(
         probabilities(ref_z, "rmia: ref_z", 2),
     )
     if len(references_x) != len(references_z):
-        raise ValueError(f"rmia: {len(references_x)} models in ref_x, {len(references_z)} in ref_z; match them.")
+        counts = f"{len(references_x)} models in ref_x and {len(references_z)} in ref_z"
+        raise ValueError(f"rmia: {counts}; they must be the same models.")
     ratio_x = _rmia_ratio(probabilities(target_x, "rmia: target_x", 1), references_x, offset, "x")
     ratio_z = _rmia_ratio(probabilities(target_z, "rmia: target_z", 1), references_z, offset, "z")
     rounding = 8 * np.finfo(np.float64).eps
@@ -405,9 +406,10 @@ def _threshold_errors(positive: Floats, negative: Floats) -> Floats:
         return np.asarray(np.where((index == points - 1) & (index > 0), high, low + index * step))
 
     index = np.clip(np.floor((values - low) / step), 0, points - 1)
-    index -= grid(index) > values
-    index += (index < points - 1) & (grid(np.minimum(index + 1, points - 1)) <= values)
-    thresholds = grid(index)
+    slack = _rounding(values)
+    index -= grid(index) > values + slack
+    index += (index < points - 1) & (grid(np.minimum(index + 1, points - 1)) <= values + slack)
+    thresholds = grid(index) - slack
     false_positives = len(negative) - np.searchsorted(negative, thresholds, side="left")
     false_negatives = np.searchsorted(positive, thresholds, side="left")
     return np.stack([false_positives, false_negatives]).astype(np.float64)
@@ -422,10 +424,11 @@ def _interval_errors(positive: Floats, negative: Floats) -> Floats:
     offsets = np.linspace(-2.0, 2.0, 400)
     right = peaky[-1] + offsets
     left = (right - np.ptp(peaky))[:, None] + offsets
+    slack = _rounding(np.concatenate([positive, negative]))
 
     def inside(sample: Floats) -> Floats:
-        upto_right = np.searchsorted(sample, right, side="right")[:, None]
-        below_left = np.searchsorted(sample, left, side="left")
+        upto_right = np.searchsorted(sample, right + slack, side="right")[:, None]
+        below_left = np.searchsorted(sample, left - slack, side="left")
         return np.asarray(np.maximum(upto_right - below_left, 0).ravel(), dtype=np.float64)
 
     if peaky is positive:
@@ -433,3 +436,8 @@ def _interval_errors(positive: Floats, negative: Floats) -> Floats:
     else:
         errors = [len(negative) - inside(negative), inside(positive)]
     return np.stack(errors)
+
+
+def _rounding(values: Floats) -> float:
+    """Room for rounding at the closed end of a rule, so that a value on a grid point counts as on it."""
+    return float(1e-12 * (1 + np.abs(values).max()))

@@ -1,4 +1,4 @@
-r"""Tables for papers: one `table` per task with booktabs rules; `\usepackage{booktabs}` is all that they need."""
+r"""Tables for papers: one `table*` per task with booktabs rules; `\usepackage{booktabs}` is all that they need."""
 
 import textwrap
 
@@ -27,8 +27,13 @@ _SPECIALS = {
 
 
 def latex(tables: list[Layout]) -> str:
-    """All tables as one file to be read by `\\input`."""
-    return "\n".join(["% Needs \\usepackage{booktabs}. Built from records/ by `report`; do not edit.", *map(_table, tables)])
+    r"""All tables as one file to be read by `\input`."""
+    return "\n".join(
+        [
+            "% Needs \\usepackage{booktabs}. Built from records/ by `report`; do not edit.",
+            *map(_table, tables),
+        ]
+    )
 
 
 def escape(text: str) -> str:
@@ -40,7 +45,7 @@ def _table(table: Layout) -> str:
     columns = "".join(head.align[0] for head in table.heads)
     return "\n".join(
         [
-            r"\begin{table}",
+            r"\begin{table*}",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{escape(table.title)}. {escape(' '.join(table.legend))}}}",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
@@ -50,7 +55,7 @@ def _table(table: Layout) -> str:
             *_body(table.lines),
             r"\bottomrule",
             r"\end{tabular}",
-            r"\end{table}",
+            r"\end{table*}",
             "",
         ]
     )

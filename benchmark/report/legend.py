@@ -12,27 +12,25 @@ def legend(task: TaskSummary) -> list[str]:
 def _reading(task: TaskSummary) -> list[str]:
     goals = {column.goal for column in task.headlines}
     words_of = {
-        "match_retrained": "≈ good is the retrained row's value, and gap the mean distance from it, seed by seed (0 is "
-        "perfect).",
-        "min": "↓ small is good.",
-        "max": "↑ large is good.",
+        "match_retrained": "≈: best is the retrained row's value; gap is the mean distance from it, seed by seed.",
+        "min": "↓: small is good.",
+        "max": "↑: large is good.",
     }
     return [" ".join([*(text for goal, text in words_of.items() if goal in goals), _interval(task)])]
 
 
 def _interval(task: TaskSummary) -> str:
     if task.n_seeds == 1:
-        return "One seed: no intervals; whether an attack works or one method beats another cannot be told."
-    return f"± is half of the 95 % interval over {words.seeds(task.n_seeds)}."
+        return "One seed, so no intervals; whether an attack works or one method beats another cannot be told."
+    return f"±: half of the 95% interval over {words.seeds(task.n_seeds)}."
 
 
 def _floor(task: TaskSummary) -> list[str]:
     columns = [column for column in task.headlines if column.goal == "match_retrained" and column.conclusive]
     known = [f"{words.number(c.floor.distance.mean, c.unit)} ({c.label})" for c in columns if c.floor]
     if known:
-        return [
-            f"Oracle floor: retraining once more leaves a gap of {', '.join(known)}. No method can be shown to be closer."
-        ]
+        gaps = ", ".join(known)
+        return [f"Oracle floor: retraining once more leaves a gap of {gaps}; below that, smaller is not better."]
     return ["No oracle floor: no exact method ran with success, so small gaps cannot be judged."] if columns else []
 
 
@@ -42,7 +40,7 @@ def _inconclusive(task: TaskSummary) -> list[str]:
         return []
     names = " and ".join(column.label for column in dead)
     return [
-        f"Inconclusive ({names}): the attack does not beat chance on the original models (the 95 % interval of its AUC "
+        f"Inconclusive ({names}): the attack does not beat chance on the original models (the 95% interval of its AUC "
         "reaches .5), so it says nothing about unlearned ones."
     ]
 
@@ -60,7 +58,7 @@ def _ends(task: TaskSummary) -> list[str]:
 
 def _letters(task: TaskSummary) -> str:
     names = sorted({name for row in task.rows for name in row.uses})
-    return ", ".join(f"{name[0].upper()} {name.replace('_', '-')} set" for name in names) or "none"
+    return ", ".join(f"{name[0].upper()} {words.set_name(name)} set" for name in names) or "none"
 
 
 def _criterion(column: Column) -> str:

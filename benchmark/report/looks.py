@@ -1,7 +1,7 @@
 """How figures look: one colour, line and marker per method in every figure, safe for colour-blind readers.
 
-Colours are those of Okabe & Ito (2008) and Wong (Nature Methods 2011) without yellow; where they run out, line styles
-and markers tell methods apart.
+Colours are six of Okabe & Ito (2008) and three of Tol's muted set; where they run out, line styles and markers tell
+methods apart.
 """
 
 import io
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from benchmark.report import words
 from benchmark.report.model import Column, Row, Summary, TaskSummary
 
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7B3294"]
+_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933"]
 _LINES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1))]
 _MARKERS = ["o", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d"]
 SET_COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
     "axes.grid": True,
@@ -27,6 +28,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 9,
+    "figure.constrained_layout.w_pad": 0.08,
     "figure.facecolor": "white",
     "figure.titlesize": 10,
     "font.family": "DejaVu Sans",
@@ -67,6 +69,18 @@ def looks(summary: Summary) -> dict[str, Look]:
     return found | ANCHORS
 
 
+def with_curves(task: TaskSummary) -> tuple[Column | None, list[Row]]:
+    """The primary column and the rows, in table order, that carry its curves."""
+    column = task.columns.get(task.primary or "")
+    return column, [row for row in task.rows if column is not None and column.name in row.curves]
+
+
+def value(row: Row, column: Column) -> str:
+    """The mean of a metric as printed in tables."""
+    cell = row.cells.get(column.name)
+    return words.number(cell.value.mean, column.unit) if cell else words.NOTHING
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure of so many inches that lays itself out; no global state."""
     return Figure(figsize=(width, height), layout="constrained")
@@ -74,22 +88,48 @@ def new_figure(width: float, height: float) -> Figure:
 
 def title(figure: Figure, task: TaskSummary, what: str, column: Column) -> None:
     """What is shown, of which task and how many seeds, and whether it means anything."""
-    figure.suptitle(f"{task.name} ({task.paradigm}, {words.seeds(task.n_seeds)}): {what}")
+    text, colour = f"{task.name} ({task.paradigm}, {words.seeds(task.n_seeds)}): {what}", "#000000"
     if not column.conclusive:
-        warning = "inconclusive: the attack does not beat chance on the original models"
-        figure.suptitle(f"{figure.get_suptitle()}\n{warning}", color="#B00000")
+        text, colour = (
+            f"{text}\ninconclusive: the attack does not beat chance on the original models",
+            "#B00000",
+        )
+    figure.suptitle(text, x=0.01, ha="left", color=colour)
 
 
-def footnote(figure: Figure, task: TaskSummary) -> None:
-    """Say which methods could not be drawn."""
-    missing = [f"{row.name} ({row.status})" for row in task.rows if row.failed]
+def footnote(figure: Figure, missing: list[Row]) -> None:
+    """Say which methods are not drawn."""
     if missing:
-        figure.supxlabel(f"not shown: {', '.join(missing)}", fontsize=7.5, color="#666666", x=0.01, ha="left")
+        names = ", ".join(f"{row.name} ({row.status.replace('_', ' ')})" for row in missing)
+        figure.supxlabel(f"not shown: {names}", fontsize=7.5, color="#666666", x=0.01, ha="left")
 
 
-def display_name(row: Row) -> str:
-    """As in the tables."""
-    return words.row_name(row)
+def legend(figure: Figure, entries: list[tuple[Artist, str]], heading: str | None = None) -> None:
+    """Right of the axes, in the order of the table."""
+    handles, labels = [handle for handle, _ in entries], [label for _, label in entries]
+    figure.legend(handles, labels, loc="outside right center", title=heading, alignment="left")
+
+
+def marker_style(look: Look) -> dict[str, Any]:
+    """Anchors are large and hollow, so that a method at the same place can be seen."""
+    if look.width > 2:
+        size = 14 if look.marker == "*" else 10
+        return {
+            "color": look.colour,
+            "marker": look.marker,
+            "ms": size,
+            "mfc": "none",
+            "mec": look.colour,
+            "mew": 1.4,
+        }
+    return {
+        "color": look.colour,
+        "marker": look.marker,
+        "ms": 6.5,
+        "mfc": look.colour,
+        "mec": "white",
+        "mew": 0.6,
+    }
 
 
 def encode(figure: Figure) -> dict[str, bytes]:

@@ -104,6 +104,11 @@ class Row:
         return any(self.statuses.get(status) for status in ("failed", "diverged"))
 
     @property
+    def unchanged(self) -> bool:
+        """Whether every seed's model is the original."""
+        return bool(self.statuses) and self.statuses.get("no_change") == self.n_seeds
+
+    @property
     def collapsed(self) -> bool:
         """Whether any seed's model is worse than a constant."""
         return bool(self.statuses.get("collapsed"))

@@ -177,6 +177,6 @@ def _mean_curve(found: list[AttackCurves], model: Callable[[AttackCurves], Curve
 
 
 def _mean_on(grid: list[float], lines: list[tuple[list[float], list[float]]]) -> list[float]:
-    values = [y if x == grid else np.interp(grid, x, y) for x, y in lines]
+    values = [np.interp(grid, x, y) for x, y in lines]
     mean: list[float] = np.mean(values, axis=0).tolist()
     return mean

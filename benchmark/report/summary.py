@@ -137,8 +137,8 @@ def _units(records: list[Record]) -> dict[str, Unit]:
 
 
 def _unit(values: list[MetricValue]) -> Unit:
-    """Points if the label says so; a fraction if all lie in [0, 1] and it is no difference to the original (0 there)."""
-    if values[0].attack:
+    """What the label says; else a fraction if all lie in [0, 1] and it is no change since the original (0 there)."""
+    if values[0].attack or re.search(r"\bAUC\b", values[0].label):
         return "auc"
     if re.search(r"\b(points|percent|pp)\b|%", values[0].label):
         return "points"
@@ -163,12 +163,13 @@ def _column(name: str, by_seed: dict[int, MetricValue], unit: Unit, floor: Floor
 
 
 def _validity(values: list[MetricValue]) -> Validity:
-    """METRICS V2: an attack counts if it beats chance on the originals; one seed cannot tell."""
-    if not values[0].attack:
+    """METRICS V2: an attack counts if its AUC beats chance on the originals; one seed cannot tell."""
+    originals = [value.original for value in values]
+    if not values[0].attack or min(originals) < 0 or max(originals) > 1:
         return "not_gated"
     if len(values) == 1:
         return "one_seed"
-    return "valid" if attack_validity([value.original for value in values])["valid"] else "inconclusive"
+    return "valid" if attack_validity(originals)["valid"] else "inconclusive"
 
 
 def _floors(oracles: list[BySeed]) -> dict[str, Floor]:
@@ -192,7 +193,9 @@ def _notes(records: list[Record], anchors: dict[str, dict[int, MetricValue]]) ->
     costs = [(record.cost, record.provenance.hardware) for record in records if record.cost]
     machines = {(c.device, c.threads, h.get("processor"), h.get("gpu")) for c, h in costs}
     if len(machines) > 1:
-        notes.append(f"Times were measured on {len(machines)} kinds of machine or numbers of threads; do not compare them.")
+        notes.append(
+            f"Times were measured on {len(machines)} kinds of machine or numbers of threads; do not compare them."
+        )
     seeds = sorted({r.run.seed for r in records for n, v in r.metrics.items() if _differs(v, anchors[n][r.run.seed])})
     if seeds:
         notes.append(

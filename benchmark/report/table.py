@@ -1,15 +1,16 @@
 """The leaderboard in four forms: Markdown, tidy CSV, LaTeX (booktabs) and rich tables for the terminal."""
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import pandas as pd
 from rich.console import RenderableType
 
 from benchmark.report.latex import latex
-from benchmark.report.layout import Layout, Text, layout
+from benchmark.report.layout import Detail, Layout, Text, layout
 from benchmark.report.model import Cell, Column, Estimate, Row, Summary, TaskSummary
 from benchmark.report.terminal import terminal
 
@@ -27,13 +28,12 @@ class Tables:
 def render(summary: Summary) -> Tables:
     """Draw every task, grouped by paradigm."""
     groups = [
-        (paradigm, list(tasks))
-        for paradigm, tasks in groupby(by_paradigm(summary), key=lambda task: task.paradigm)
+        (paradigm, list(tasks)) for paradigm, tasks in groupby(by_paradigm(summary), key=lambda task: task.paradigm)
     ]
     return Tables(
         markdown=_markdown(summary, groups),
-        csv=pd.DataFrame(tidy(summary)).to_csv(index=False, lineterminator="\n"),
-        latex=latex([layout(task) for _, tasks in groups for task in tasks]),
+        csv=_csv(tidy(summary)),
+        latex=latex([layout(task, Detail(gaps=False)) for _, tasks in groups for task in tasks]),
         terminal=[item for paradigm, tasks in groups for item in terminal(paradigm, tasks)],
     )
 
@@ -58,13 +58,23 @@ def _markdown(summary: Summary, groups: list[tuple[str, list[TaskSummary]]]) -> 
     for paradigm, tasks in groups:
         blocks.append(f"## {paradigm}")
         for table in map(layout, tasks):
-            blocks += [f"### {table.title}", _markdown_table(table), "\n".join(f"- {line}" for line in table.legend)]
+            blocks += [
+                f"### {table.title}",
+                _markdown_table(table),
+                "\n".join(f"- {line}" for line in table.legend),
+            ]
     return "\n\n".join(blocks) + "\n"
 
 
 def _markdown_table(table: Layout) -> str:
-    rows = [[head.text for head in table.heads], ["---:" if h.align == "right" else ":---" for h in table.heads]]
-    rows += [[_markdown_text(cell, line.kind != "method" and not place) for place, cell in enumerate(line.cells)] for line in table.lines]
+    rows = [
+        [head.text for head in table.heads],
+        ["---:" if h.align == "right" else ":---" for h in table.heads],
+    ]
+    rows += [
+        [_markdown_text(cell, line.kind != "method" and not place) for place, cell in enumerate(line.cells)]
+        for line in table.lines
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -77,6 +87,15 @@ def _markdown_text(cell: Text, italic: bool) -> str:
 
 
 # -- CSV -----------------------------------------------------------------------------------------------------
+
+
+def _csv(lines: Iterable[dict[str, Any]]) -> str:
+    rows = [{name: f"{v:.6g}" if isinstance(v, float) else v for name, v in line.items()} for line in lines]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def tidy(summary: Summary) -> Iterator[dict[str, Any]]:
@@ -108,7 +127,10 @@ def _tidy_line(task: TaskSummary, row: Row, column: Column | None) -> dict[str, 
         "access": "+".join(row.uses),
         "status": row.status,
         "seeds": cell.value.n_seeds if cell else row.n_seeds,
-        **{f"seeds_{status}": row.statuses.get(status, 0) for status in ("failed", "diverged", "collapsed", "no_change")},
+        **{
+            f"seeds_{status}": row.statuses.get(status, 0)
+            for status in ("failed", "diverged", "collapsed", "no_change")
+        },
         **{name: getattr(column, attribute, None) for name, attribute in _DESCRIPTION.items()},
         **_ends("value", cell.value if cell else None),
         **_ends("gap", cell.gap if cell else None),

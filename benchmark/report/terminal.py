@@ -1,4 +1,4 @@
-"""Rich tables that fit the terminal: where room is short they leave out intervals, then gaps, and say so."""
+"""Rich tables that fit the terminal: where room is short they leave out the less important, and say so."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +15,16 @@ from benchmark.report.layout import Detail, Layout, layout
 from benchmark.report.model import TaskSummary
 
 _STYLES = {"original": "dim", "retrained": "cyan", "oracle": "cyan", "method": ""}
-_LEFT_OUT: dict[Detail, str] = {
-    "full": "",
-    "means": "For want of room most intervals are left out; leaderboard.md has them.",
-    "bare": "For want of room most intervals and gaps are left out; leaderboard.md has them.",
-}
-_REMARKS_WIDTH = 12
+_DETAILS = [
+    Detail(),
+    Detail(intervals=False),
+    Detail(intervals=False, gaps=False),
+    Detail(intervals=False, gaps=False, access=False),
+    Detail(gaps=False, metrics=False),
+    Detail(gaps=False, metrics=False, access=False),
+]
 _GAP = 2
+_LEAST_REMARKS, _LEAST_NAME = 12, 12
 
 
 def terminal(paradigm: str, tasks: list[TaskSummary]) -> Iterator[RenderableType]:
@@ -41,35 +44,56 @@ class FittingTable:
         """Choose the detail, then draw."""
         detail = self._detail(options.max_width)
         table = layout(self.task, detail)
-        legend = [*table.legend, *([_LEFT_OUT[detail]] if _LEFT_OUT[detail] else [])]
-        yield _table(table)
-        yield Padding(Text("\n".join(legend), style="dim"), (0, 1, 1, 1))
+        missing = detail.left_out()
+        legend = [*table.legend, *([f"For want of room without {missing}; leaderboard.md has all."] if missing else [])]
+        yield _table(table, options.max_width)
+        yield Padding(Text("\n".join(legend), style="dim"), (0, 1, 1, 0))
 
     def _detail(self, width: int) -> Detail:
-        details: list[Detail] = ["full", "means"]
-        return next((d for d in details if sum(_widths(layout(self.task, d))) <= width), "bare")
+        return next((d for d in _DETAILS if _total(_least_widths(layout(self.task, d))) <= width), _DETAILS[-1])
 
 
-def _widths(table: Layout) -> list[int]:
+def _least_widths(table: Layout) -> list[int]:
     """The least width of each column: no number, name or word of a heading is broken; remarks may wrap."""
     columns = zip(*(line.cells for line in table.lines), strict=True)
     widths = []
     for head, cells in zip(table.heads, columns, strict=True):
         longest = max(cell_len(cell.text) for cell in cells)
-        longest = min(longest, _REMARKS_WIDTH) if head.text == "remarks" else longest
-        widths.append(max(longest, *(cell_len(word) for word in head.text.split(" "))) + _GAP)
+        longest = min(longest, _LEAST_REMARKS) if head.text == "remarks" else longest
+        widths.append(max(longest, *(cell_len(word) for word in head.text.split(" "))))
     return widths
 
 
-def _table(table: Layout) -> Table:
-    title = Text(table.title, style="bold")
-    drawn = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0))
-    for head, width in zip(table.heads, _widths(table), strict=True):
-        drawn.add_column(
-            Text(head.text), justify=head.align, vertical="top", min_width=width - _GAP, overflow="fold"
-        )
-    for place, line in enumerate(table.lines):
-        last_above = line.kind != "method" and [follow.kind for follow in table.lines[place + 1 : place + 2]] == ["method"]
+def _total(widths: list[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _widths(table: Layout, room: int) -> list[int]:
+    """Least widths; what is left goes to the remarks, what is missing is taken from the names."""
+    widths = _least_widths(table)
+    spare = room - _total(widths)
+    if spare < 0:
+        widths[0] = max(_LEAST_NAME, widths[0] + spare)
+    elif table.heads[-1].text == "remarks":
+        widths[-1] = min(widths[-1] + spare, max(widths[-1], *(cell_len(line.cells[-1].text) for line in table.lines)))
+    return widths
+
+
+def _table(table: Layout, room: int) -> Table:
+    drawn = Table(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+    )
+    for head, width in zip(table.heads, _widths(table, room), strict=True):
+        drawn.add_column(Text(head.text), justify=head.align, width=width, overflow="fold")
+    kinds = [line.kind for line in table.lines]
+    for line, following in zip(table.lines, [*kinds[1:], None], strict=True):
         cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in line.cells]
-        drawn.add_row(*cells, style="red" if line.failed else _STYLES[line.kind], end_section=last_above)
+        style = "red" if line.failed else _STYLES[line.kind]
+        drawn.add_row(*cells, style=style, end_section=line.kind != "method" and following == "method")
     return drawn

@@ -47,6 +47,11 @@ def access(row: Row) -> str:
     return " ".join(sorted(name[0].upper() for name in row.uses)) or NOTHING
 
 
+def set_name(name: str) -> str:
+    """`third_party` -> `third-party`."""
+    return {"heldout": "held-out"}.get(name, name.replace("_", "-"))
+
+
 def row_name(row: Row) -> str:
     """As it stands in the first column."""
     return {"retrained": "retrained (reference)", "oracle": f"{row.name} (oracle floor)"}.get(row.kind, row.name)
@@ -54,11 +59,11 @@ def row_name(row: Row) -> str:
 
 def heading(column: Column) -> str:
     """A column's label with the mark of what is good."""
-    return f"{column.label}\u00a0{ARROWS[column.goal]}".rstrip()
+    return f"{with_unit(column)}\u00a0{ARROWS[column.goal]}".rstrip()
 
 
 def with_unit(column: Column) -> str:
-    """An axis label."""
+    """A label that says what is printed; labels of other units say it themselves."""
     return f"{column.label} (%)" if column.unit == "fraction" else column.label
 
 

@@ -55,9 +55,13 @@ def test_equal_votes_go_to_the_lowest_class_whatever_the_norms(seed):
     assert (weighted_knn(bank, labels, generator.normal(size=(8, 6)), num_classes=4, k=6) == 1).all()
 
 
-def test_equally_near_points_at_the_kth_place_enter_in_bank_order():
-    bank = [[1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
-    assert weighted_knn(bank, [2, 0, 1], [[1.0, 0.0]], num_classes=3, k=1).tolist() == [2]
+@given(seed=seeds)
+@repeated
+def test_equally_near_points_at_the_kth_place_enter_in_bank_order_whatever_the_norms(seed):
+    generator = np.random.default_rng(seed)
+    bank = generator.normal(size=6) * generator.uniform(0.1, 100, size=(4, 1))
+    queries = generator.normal(size=(8, 6))
+    assert weighted_knn(bank, [3, 0, 2, 1], queries, num_classes=4, k=1).tolist() == [3] * 8
 
 
 def test_tiny_and_huge_features_have_directions_too():

@@ -15,6 +15,7 @@ from benchmark.metrics import (
     rmia,
     u_lira,
 )
+from benchmark.metrics.population import _threshold_errors
 
 repeated = settings(max_examples=40, deadline=None, derandomize=True)
 seeds = st.integers(0, 10_000)
@@ -126,6 +127,7 @@ def test_equal_sides_are_no_evidence_in_whatever_order_the_models_come():
     role = np.repeat([[1], [0]], 10, axis=0) * np.ones((20, 4), int)
     group = np.concatenate([np.arange(10), np.arange(10)[::-1]])
     attack = u_lira(values, role, group)
+    assert (attack["llr"] == 0).all()
     assert attack["auc"] == 0.5
     assert attack["balanced_accuracy"] == 0.5
 
@@ -155,13 +157,12 @@ def klom_by_numpy_histogram(u, v, bins=20, clip=100.0, floor=1e-5):
     return entropy(p, np.where(p > 0, np.maximum(q, floor), q))
 
 
-@given(seed=seeds, scale=st.sampled_from([0.1, 1.0, 60.0]), whole=st.booleans())
+@given(seed=seeds, scale=st.sampled_from([0.1, 1.0, 60.0]), decimals=st.sampled_from([0, 1, 15]))
 @repeated
-def test_klom_is_numpys_histogram_and_scipys_entropy_per_example(seed, scale, whole):
+def test_klom_is_numpys_histogram_and_scipys_entropy_per_example(seed, scale, decimals):
     generator = np.random.default_rng(seed)
     u, v = scale * generator.normal(size=(12, 5)), scale * generator.normal(size=(9, 5))
-    if whole:
-        u, v = np.round(u), np.round(v)
+    u, v = np.round(u, decimals), np.round(v, decimals)
     expected = [klom_by_numpy_histogram(a, b) for a, b in zip(u.T, v.T, strict=True)]
     np.testing.assert_allclose(klom(u, v), expected, rtol=1e-9, atol=1e-12)
 
@@ -232,6 +233,33 @@ def test_competition_epsilon_is_the_best_rule_of_the_whole_grid(seed, shift, wid
     u, v = width * generator.normal(size=(11, 1)) + shift, generator.normal(size=(11, 1))
     got = competition_forgetting_quality(u, v)["epsilon"][0]
     assert got == pytest.approx(epsilon_on_the_whole_grid(u[:, 0], v[:, 0], 1e-5), abs=1e-9)
+
+
+@given(seed=seeds)
+@repeated
+def test_the_visited_thresholds_decide_everything_that_the_whole_grid_decides(seed):
+    generator = np.random.default_rng(seed)
+    grid = np.linspace(-1.3, 2.4, 370)
+    positive, negative = (np.sort(generator.choice(grid[1:-1], size=30)) for _ in range(2))
+    positive[-1], negative[0] = grid[-1], grid[0]
+    by_grid = {((negative >= t).sum(), (positive < t).sum()) for t in grid}
+    assert {tuple(errors) for errors in _threshold_errors(positive, negative).T} == by_grid
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3])  # 0.3 rounds grid points away from the values on them
+def test_of_two_equally_wide_samples_the_lower_one_is_surrounded(offset):
+    low, high = np.array([0, 2, 5, 6, 7, 7, 7, 8]) + offset, np.array([3, 4, 4, 6, 7, 8, 8, 11]) + offset
+    quality = competition_forgetting_quality(low[:, None], high[:, None])
+    assert quality["epsilon"] == pytest.approx([np.log((1 - 1e-5 - 3 / 4) / (1 / 8))], abs=1e-9)
+
+
+@given(seed=seeds, offset=st.floats(-50, 50))
+@repeated
+def test_an_offset_changes_no_competition_epsilon_even_on_grid_points(seed, offset):
+    u, v = np.random.default_rng(seed).integers(0, 9, size=(2, 8, 1))
+    plain = competition_forgetting_quality(u, v + 3)
+    moved = competition_forgetting_quality(u + offset, v + 3 + offset)
+    np.testing.assert_allclose(moved["epsilon"], plain["epsilon"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("models", [32, 128, 512])

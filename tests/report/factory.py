@@ -63,7 +63,9 @@ class World:
     spec: dict[str, Any] = field(default_factory=dict)
 
 
-def record(world: World, method: Method, seed: int, *, date: str = "2026-01-02T03:04:05+00:00", **changes: Any) -> Record:
+def record(
+    world: World, method: Method, seed: int, *, date: str = "2026-01-02T03:04:05+00:00", **changes: Any
+) -> Record:
     """A record of one run; `changes` replace its fields."""
     rng = np.random.default_rng(int(canonical_hash([world.name, seed])[:8], 16))
     original, retrained = (_noisy(m, world.noise, rng) for m in (world.original, world.retrained))
@@ -137,16 +139,16 @@ def _metrics(world: World, unlearned: Model, original: Model, retrained: Model) 
     found = {}
     for place, name in enumerate(world.attacks):
         aucs = {key: _auc(model.shift * (1 - 0.1 * place)) for key, model in models.items()}
-        label = f"{name.replace('_', ' ')}, AUC"
+        label = f"{name.replace('_', ' ')} AUC"
         found[name] = metric(**aucs, label=label, low=aucs["value"] - 0.03, high=aucs["value"] + 0.03)
     kept = {key: _auc(0.5 + model.shift / 3) for key, model in models.items()}
-    found["leak_kept"] = metric(**kept, role="retain_privacy", label="retain leak, AUC")
+    found["leak_kept"] = metric(**kept, role="retain_privacy", attack=False, label="retain AUC")
     lost = {key: 100 * (original.accuracy - model.accuracy) for key, model in models.items()}
     found["lost"] = metric(**lost, goal="min", role="utility", attack=False, label="accuracy drop (points)")
     right = {key: model.accuracy for key, model in models.items()}
-    found["right"] = metric(
-        **right, goal="info", role="info", attack=False, headline=False, label="test accuracy"
-    )
+    found["right"] = metric(**right, goal="max", role="info", attack=False, label="test accuracy")
+    recalled = {key: model.accuracy + model.shift / 20 for key, model in models.items()}
+    found["recalled"] = metric(**recalled, role="info", attack=False, headline=False, label="forget accuracy")
     return found
 
 
@@ -156,7 +158,7 @@ def _curves(world: World, unlearned: Model, original: Model, retrained: Model) -
     for name in world.attacks:
         curves = {key: _curve(model) for key, model in models.items()}
         found[name] = AttackCurves(
-            fpr=FPR.tolist(), levels=LEVELS.tolist(), label=f"{name.replace('_', ' ')} score", **curves
+            fpr=FPR.tolist(), levels=LEVELS.tolist(), label=f"{name.replace('_', ' ')} AUC", **curves
         )
     return found
 

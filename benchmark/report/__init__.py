@@ -1,0 +1,66 @@
+"""What people read: tables in four forms and figures, built from a folder of records. Nothing here imports torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from benchmark.report.model import Summary
+from benchmark.report.summary import load
+from benchmark.report.table import render, sources
+from benchmark.store import write_atomic
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was built: renderables for the terminal, sentences to be printed below them, and the files written."""
+
+    renderables: list[RenderableType]
+    notes: list[str]
+    files: list[Path]
+    summary: Summary
+
+
+def build_report(results: Path, draw: bool = True) -> Report:
+    """Write leaderboard.md, .csv, .tex and figures/<task>-<kind>.{png,svg} into a results folder.
+
+    Args:
+        results: The folder that holds `records/`.
+        draw: False leaves the figures as they are.
+
+    Raises:
+        BenchmarkError: If there are no records, or a file is none.
+    """
+    results = Path(results)
+    summary = load(results)
+    tables = render(summary)
+    contents = {
+        results / "leaderboard.md": tables.markdown.encode(),
+        results / "leaderboard.csv": tables.csv.encode(),
+        results / "leaderboard.tex": tables.latex.encode(),
+    }
+    if draw:
+        from benchmark.report.figures import figures
+
+        for name, forms in figures(summary):
+            contents |= {results / "figures" / f"{name}.{suffix}": data for suffix, data in forms.items()}
+    for path, data in contents.items():
+        write_atomic(path, data)
+    return Report(tables.terminal, list(_notes(summary)), list(contents), summary)
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    yield sources(summary)
+    if summary.n_stale:
+        yield f"{_records(summary.n_stale)} of earlier task definitions set aside."
+    if summary.n_superseded:
+        yield f"{_records(summary.n_superseded)} set aside for newer ones of the same task, method and seed."
+    for task in summary.tasks:
+        for row in task.rows:
+            if row.failed:
+                yield f"{task.name}, {row.name}: {'; '.join(row.remarks)}: {'; '.join(row.errors)}"
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count} records"
