@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, UndeclaredAccess
 from benchmark.registry import register
-from benchmark.specs import Goal, Optimisation, Role, SplitSpec
+from benchmark.specs import Goal, Optimisation, Role, SplitSpec, Unit
 
 if TYPE_CHECKING:
     from benchmark.data import Batch, ExampleSet, ImageData
@@ -137,6 +137,10 @@ class Method(ABC):
         info: MethodInfo = info_of(self)
         return info.uses
 
+    def refuses(self, paradigm: str) -> str | None:
+        """Why these hyper-parameters are not defined for a paradigm that the method allows; None if they are."""
+        return None
+
 
 @dataclass(frozen=True)
 class MethodInfo:
@@ -191,8 +195,8 @@ def register_method(
     return _with_info("method", name, info)
 
 
-def bounded(default: float | int, low: float, high: float) -> Any:
-    """A numeric hyper-parameter with its admissible range, ends included."""
+def bounded(default: float | int | None, low: float, high: float) -> Any:
+    """A numeric hyper-parameter with its admissible range, ends included; a default of None may be left so."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
@@ -314,6 +318,7 @@ class Value:
     label: str
     goal: Goal
     role: Role = "info"
+    unit: Unit = "fraction"
     attack: bool = False
     headline: bool = False
 

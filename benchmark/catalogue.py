@@ -35,7 +35,8 @@ def rows(kinds: str, suite: str, plugins: Sequence[Path]) -> list[Row]:
         return [_task_row(task) for task in load_suite(suite, SUITES).tasks]
     kind = KINDS[kinds]
     found = [_row(kind, name) for name in registry.names(kind)]
-    return found + [{"name": place, "error": error} for place, error in registry.unavailable().items()]
+    shown = {str(registry.source_path(kind, row["name"])) for row in found}
+    return found + [{"name": p, "error": error} for p, error in registry.unavailable().items() if p not in shown]
 
 
 def table(kind: str, content: list[Row]) -> Table:

@@ -27,13 +27,10 @@ app = typer.Typer(
 def main() -> None:
     """Entry point: our own errors become one sentence and exit code 2."""
     try:
-        app(prog_name="python -m benchmark")
+        app()
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def _cache() -> Path:
@@ -106,7 +103,11 @@ def run(
     if dry_run:
         _print_plan(plan, jobs, as_json)
         return
-    outcome = session.run(plan, options, executor, jobs, console, quiet)
+    try:
+        outcome = session.run(plan, options, executor, jobs, console, quiet)
+    except KeyboardInterrupt:
+        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
@@ -145,7 +146,9 @@ def _print_plan(plan: Any, jobs: int, as_json: bool) -> None:
 
 @app.command("list")
 def list_command(
-    kind: Annotated[str, typer.Argument(help="methods, datasets, scenarios, learners, metrics, tasks or suites")],
+    kind: Annotated[
+        str, typer.Argument(help="methods, datasets, scenarios, learners, metrics, executors, tasks or suites")
+    ],
     suite: SuiteOption = "quick",
     plugin: PluginOption = None,
     as_json: JsonOption = False,

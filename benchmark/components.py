@@ -1,7 +1,7 @@
 """Words of a suite -> components: names with arguments, parameters checked by name, type and range."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from benchmark import registry
@@ -16,11 +16,14 @@ def make(kind: str, ref: Ref, where: str) -> Any:
         BenchmarkError: If the name, a parameter or the argument is wrong, saying where.
     """
     base, _, argument = ref.name.partition(":")
-    target = registry.get(kind, base).target
+    target = registry.get(kind, base, where).target
+    place = f"{where}, {kind} {ref.name!r}"
     params = dict(ref.params)
     if argument:
+        if not fields(target):
+            raise BenchmarkError(f"{place}: {base!r} takes no argument; write {base!r} alone.")
         params[fields(target)[0].name] = argument
-    return build(target, params, f"{where}, {kind} {ref.name!r}")
+    return build(target, params, place)
 
 
 def build(target: type, params: Mapping[str, Any], where: str) -> Any:
@@ -33,22 +36,34 @@ def build(target: type, params: Mapping[str, Any], where: str) -> Any:
     for name, value in params.items():
         if name not in known:
             raise UnknownName("parameter", name, known, where)
-        _check_parameter(where, name, value, known[name].metadata, known[name].default)
+        _check_parameter(f"{where}: {name} = {value!r} is", known[name], value)
+    for name, parameter in known.items():
+        if name not in params and parameter.default is MISSING and parameter.default_factory is MISSING:
+            raise BenchmarkError(f"{where}: {name} is missing; it has no default.")
     try:
         return target(**params)
     except (TypeError, ValueError) as error:
         raise BenchmarkError(f"{where}: {error}") from error
 
 
-def _check_parameter(where: str, name: str, value: Any, meta: Mapping[str, Any], default: Any) -> None:
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "neither true nor false"),
+    "int": ((int,), "not a whole number"),
+    "float": ((int, float), "not a number"),
+    "str": ((str,), "no text"),
+}
+
+
+def _check_parameter(what: str, parameter: "Field[Any]", value: Any) -> None:
+    """Hold a value against its field's choices, simple type and range; other types are the class's own affair."""
+    meta = parameter.metadata
     if "choices" in meta and value not in meta["choices"]:
-        raise BenchmarkError(f"{where}: {name} = {value!r} is not one of {', '.join(meta['choices'])}.")
-    if "low" in meta:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise BenchmarkError(f"{where}: {name} = {value!r} is not a number.")
-        if isinstance(default, int) and not isinstance(value, int):
-            raise BenchmarkError(f"{where}: {name} = {value!r} is not a whole number.")
-        if not meta["low"] <= value <= meta["high"]:
-            raise BenchmarkError(f"{where}: {name} = {value!r} is outside {meta['low']} … {meta['high']}.")
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise BenchmarkError(f"{where}: {name} = {value!r} is neither true nor false.")
+        raise BenchmarkError(f"{what} not one of {', '.join(meta['choices'])}.")
+    if "low" in meta and value is None and parameter.default is None:
+        return
+    word = getattr(parameter.type, "__name__", str(parameter.type))
+    types, complaint = _TYPES.get(word.removesuffix(" | None") if "low" in meta else word, ((object,), ""))
+    if not isinstance(value, types) or (isinstance(value, bool) and int in types):
+        raise BenchmarkError(f"{what} {complaint}.")
+    if "low" in meta and not meta["low"] <= value <= meta["high"]:
+        raise BenchmarkError(f"{what} outside {meta['low']} … {meta['high']}.")

@@ -89,11 +89,19 @@ class ImageData:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The sets of one task and seed, and how many exact duplicates were dropped to keep them apart."""
+    """The sets of one task and seed.
+
+    Attributes:
+        sets: Set name -> images.
+        duplicates_dropped: Exact duplicates that were left out to keep the sets apart.
+        dataset_size: Images of the whole dataset; every index is below.
+        retain_comparable: Whether retain and held-out images are alike but for membership; not if a class is forgotten.
+    """
 
     sets: dict[str, ImageData]
     duplicates_dropped: int
     dataset_size: int
+    retain_comparable: bool
 
     def __getitem__(self, name: str) -> ImageData:
         return self.sets[name]
@@ -147,7 +155,7 @@ def split_task(data: ImageData, scenario: Any, split: SplitSpec, label_noise: fl
     positions |= {"retain": rest[:retain], "validation": rest[retain : retain + split.validation], "test": test}
     sets = {name: data.select(torch.from_numpy(np.sort(where))) for name, where in positions.items()}
     _check_disjoint(sets)
-    return TaskData(sets, dropped, len(data) + dropped)
+    return TaskData(sets, dropped, len(data) + dropped, retain_comparable=not scenario.exclusive)
 
 
 def _without_duplicates(data: ImageData) -> tuple[ImageData, int]:

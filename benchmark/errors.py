@@ -16,6 +16,8 @@ class UnknownName(BenchmarkError):
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         place = f"{where}: " if where else ""
+        if len(known) > 60:
+            known = get_close_matches(name, known, n=10, cutoff=0.3)
         super().__init__(f"{place}unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
 
 

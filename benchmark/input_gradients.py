@@ -38,15 +38,14 @@ class GradientReading:
     pixels: str = "raw"
     bn: str = "frozen"
 
-    def check(self, learner: Learner) -> None:
-        """Raise BenchmarkError unless the scalar is defined for the learner and its gradient depends on weights."""
-        known = SUPERVISED_SCALARS if learner.paradigm == "supervised" else CONTRASTIVE_SCALARS
+    def refusal(self, paradigm: str) -> str | None:
+        """Why the scalar is not defined for a paradigm, or its gradient depends on no weight; None if it is fine."""
+        known = SUPERVISED_SCALARS if paradigm == "supervised" else CONTRASTIVE_SCALARS
         if self.scalar not in known:
-            raise BenchmarkError(
-                f"scalar = {self.scalar!r} is not defined for {learner.paradigm} learners; known: {', '.join(known)}."
-            )
+            return f"scalar = {self.scalar!r} is not defined for {paradigm} learners; known: {', '.join(known)}"
         if (self.scalar, self.space, self.wrt) == ("output_sum", "encoder", "feature"):
-            raise BenchmarkError("the sum of features has the same gradient everywhere with respect to features.")
+            return "the sum of features has the same gradient everywhere with respect to features"
+        return None
 
     def scalars(self, learner: Learner, views: list[Tensor]) -> Tensor:
         """[N] confidences of drawn views."""
@@ -107,7 +106,8 @@ class GradientPenaltyTerm:
         batch_size: int,
         target: float = 0.0,
     ) -> None:
-        reading.check(learner)
+        if refusal := reading.refusal(learner.paradigm):
+            raise BenchmarkError(f"{refusal}.")
         self.reading, self.learner, self.request, self.target = reading, learner, request, target
         self.size = min(batch_size, len(first), len(first if second is None else second))
         self.firsts = first.stream(self.size, request.stream("first"))

@@ -63,18 +63,26 @@ class Job(BaseModel):
 
 @dataclass
 class Stages:
-    """Seconds by stage of one job."""
+    """Seconds by stage of one job, by the wall clock and, on a GPU, by the device's own."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    device_seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, name: str, device: torch.device) -> Iterator[None]:
-        """Wall-clock of what stands inside, the device's queue empty before and after."""
+        """Time what stands inside, the device's queue empty before and after."""
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
         synchronise(device)
         start = time.perf_counter()
+        for event in events[:1]:
+            event.record()
         yield
+        for event in events[1:]:
+            event.record()
         synchronise(device)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        if events:
+            self.device_seconds[name] = events[0].elapsed_time(events[1]) / 1000
 
 
 def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -99,7 +107,10 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     except Exception as problem:
         status, error = "failed", _explain(problem)
         if job.kind == "run":
-            worker.record(status, error)
+            try:
+                worker.record(status, error)
+            except Exception as another:
+                error += f"\nand no record could be left: {_explain(another)}"
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
 
 
@@ -179,24 +190,28 @@ class Worker:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        before = _parameters(original)
         load, cpu = os.getloadavg()[0], time.process_time()
         state: dict[str, Tensor] = {}
-        error = None
+        unchanged, error = False, None
         with self.stages.timed("unlearn", self.device):
             try:
-                state = method.unlearn(original, request).state_dict()
+                unlearned = method.unlearn(original, request)
             except Diverged as problem:
                 error = str(problem)
+        if error is None:
+            state, unchanged = unlearned.state_dict(), _same(_parameters(unlearned), before)
         cpu = time.process_time() - cpu
         if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
             state, error = {}, "a weight of the unlearned model is not finite."
         meta = {
             "status": "ok" if error is None else "diverged",
             "error": error,
-            "unchanged": _same(state, original.state_dict()),
+            "unchanged": unchanged,
             "seconds": self.stages.seconds["unlearn"],
             "cpu_seconds": cpu,
-            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "device_seconds": self.stages.device_seconds.get("unlearn"),
+            **peak_memory(self.device),
             "samples_seen": request.samples_seen(),
             "load_average": load,
             "log": request.log,
@@ -240,6 +255,7 @@ class Worker:
     def record(self, status: Status, error: str | None, meta: dict[str, Any] | None = None, **found: Any) -> None:
         """Leave the run's record."""
         method = _method_class(self.job.run.method)
+        self.store.put(self.job.key, meta={"status": status})  # with the record: this run is done, here
         self.records.add(
             Record(
                 key=self.job.key,
@@ -269,7 +285,9 @@ class Worker:
             retrain_seconds=trained["retrained"],
             observe_seconds=self.stages.seconds.get("observe", 0.0),
             score_seconds=self.stages.seconds.get("score", 0.0),
+            unlearn_device_seconds=meta["device_seconds"],
             peak_memory_bytes=meta["peak_memory_bytes"],
+            peak_reserved_bytes=meta["peak_reserved_bytes"],
             samples_seen=meta["samples_seen"],
             device=self.job.device,
             threads=self.job.threads,
@@ -324,13 +342,17 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_memory_bytes(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> dict[str, int | None]:
     """Since the last reset on a GPU; of the whole process, libraries included, on a CPU."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+        return {"peak_memory_bytes": allocated, "peak_reserved_bytes": reserved}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     resident: int = psutil.Process().memory_info().rss
-    return max(peak if sys.platform == "darwin" else peak * 1024, resident)
+    return {
+        "peak_memory_bytes": max(peak if sys.platform == "darwin" else peak * 1024, resident),
+        "peak_reserved_bytes": None,
+    }
 
 
 def _method_class(name: str) -> type:
@@ -338,8 +360,13 @@ def _method_class(name: str) -> type:
     return target
 
 
+def _parameters(learner: Learner) -> dict[str, Tensor]:
+    """A copy of the trainable parameters."""
+    return {name: parameter.detach().clone() for name, parameter in learner.trainable()}
+
+
 def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[n].cpu(), second[n].cpu()) for n in first)
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
 def _status(paradigm: str, outputs: dict[str, NDArray[Any]], unchanged: bool) -> Status:

@@ -40,11 +40,17 @@ def observe(
         `<set>/labels` [n] int64, `<set>/features` [n, D] float32; for classifiers `<set>/logits` [n, C] float32; for
         encoders `<set>/backbone_similarities` and `<set>/head_similarities` [n, A(A-1)/2] float32 of attacked sets.
         `retain/probe` [p] int64 are the positions of the retain images that attacks use; similarities of the retain
-        set are of those alone.
+        set are of those alone. Where retain and held-out images differ by more than membership, neither is there.
+        `retain/neighbours` is the k of kNN.
     """
     learner = learner.to(device).eval()
-    probe = _probe(len(task["retain"]), evaluation.retain_probe, view_seed)
-    outputs: dict[str, NDArray[Any]] = {"retain/probe": probe}
+    outputs: dict[str, NDArray[Any]] = {"retain/neighbours": np.array(evaluation.knn_neighbours)}
+    attacked = dict(task.sets)
+    if task.retain_comparable:
+        outputs["retain/probe"] = probe = _probe(len(task["retain"]), evaluation.retain_probe, view_seed)
+        attacked["retain"] = task["retain"].select(torch.from_numpy(probe))
+    else:
+        del attacked["retain"]
     for name in OBSERVED_SETS:
         data = task[name]
         outputs[f"{name}/labels"] = data.labels.numpy()
@@ -53,32 +59,42 @@ def observe(
         if learner.paradigm == "supervised":
             outputs[f"{name}/logits"] = _numpy([learner.predict(images) for images in batches])
     if learner.paradigm != "supervised":
-        views = _fixed_views(learner, task, evaluation.views, view_seed)
-        for name in ATTACKED_SETS:
-            data = task["retain"].select(torch.from_numpy(probe)) if name == "retain" else task[name]
-            outputs |= _similarities(learner, name, data, views, device)
+        outputs |= _similarities(learner, attacked, task.dataset_size, evaluation.views, view_seed, device)
     return outputs
 
 
 def _similarities(
-    learner: Learner, name: str, data: ImageData, views: list[Draws], device: torch.device
+    learner: Learner, sets: dict[str, ImageData], dataset_size: int, views: int, seed: int, device: torch.device
 ) -> dict[str, NDArray[np.float32]]:
-    """Cosines of all pairs of views, at the backbone and at the head."""
-    found: dict[str, list[NDArray[np.float64]]] = {"backbone": [], "head": []}
+    """Cosines of all pairs of fixed views of attacked sets, at the backbone and at the head."""
+    seen: dict[tuple[str, str], list[Tensor]] = {}
+    for index in range(views):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "view", index))
+        draws = learner.policy.draw(dataset_size, tuple(sets["forget"].images.shape[1:]), generator)
+        for name in ATTACKED_SETS:
+            if name in sets:
+                backbone, head = _of_view(learner, sets[name], draws, device)
+                seen.setdefault((name, "backbone"), []).append(backbone)
+                seen.setdefault((name, "head"), []).append(head)
+    return {
+        f"{name}/{place}_similarities": _pairwise(torch.stack(found, dim=1)) for (name, place), found in seen.items()
+    }
+
+
+def _of_view(learner: Learner, data: ImageData, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor]:
+    """[n, D] features and [n, P] projections of one view of each image; its draws are those of its index."""
+    backbone, head = [], []
     for positions in torch.arange(len(data)).split(_BATCH):
         images = data.images[positions].to(device).float() / 255
-        seen = [learner.policy.apply(images, draws[data.indices[positions]]) for draws in views]
-        found["backbone"].append(pairwise_cosines(_stacked([learner.embed(view) for view in seen])))
-        found["head"].append(pairwise_cosines(_stacked([learner.project(view) for view in seen])))
-    return {f"{name}/{place}_similarities": np.concatenate(parts).astype(np.float32) for place, parts in found.items()}
+        view = learner.policy.apply(images, draws[data.indices[positions]])
+        backbone.append(learner.embed(view).float().cpu())
+        head.append(learner.project(view).float().cpu())
+    return torch.cat(backbone), torch.cat(head)
 
 
-def _fixed_views(learner: Learner, task: TaskData, count: int, seed: int) -> list[Draws]:
-    shape = tuple(task["forget"].images.shape[1:])
-    return [
-        learner.policy.draw(task.dataset_size, shape, torch.Generator().manual_seed(derive_seed(seed, "view", index)))
-        for index in range(count)
-    ]
+def _pairwise(features: Tensor) -> NDArray[np.float32]:
+    """[n, A, D] -> [n, A(A-1)/2] cosines."""
+    return np.concatenate([pairwise_cosines(part.numpy()) for part in features.split(_BATCH)]).astype(np.float32)
 
 
 def _probe(retain: int, wanted: int, seed: int) -> NDArray[np.int64]:
@@ -89,12 +105,6 @@ def _probe(retain: int, wanted: int, seed: int) -> NDArray[np.int64]:
 
 def _batches(data: ImageData, device: torch.device) -> Iterator[Tensor]:
     return (part.to(device).float() / 255 for part in data.images.split(_BATCH))
-
-
-def _stacked(features: list[Tensor]) -> NDArray[np.float32]:
-    """A tensors [n, D] -> [n, A, D]."""
-    stacked: NDArray[np.float32] = torch.stack(features, dim=1).float().cpu().numpy()
-    return stacked
 
 
 def _numpy(parts: list[Tensor]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ parameters, seed, numerics, and the source of the code that takes part. Who runs
 """
 
 import dataclasses
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,18 +14,22 @@ from statistics import median
 from typing import Any
 
 from benchmark import ROOT, registry
-from benchmark.api import MethodInfo
-from benchmark.components import build
+from benchmark.api import Method, MethodInfo
+from benchmark.components import build, make
 from benchmark.errors import BenchmarkError, UnknownName
-from benchmark.specs import Record, Ref, RunSpec, Suite, TaskSpec, canonical_hash
+from benchmark.specs import Record, Ref, Suite, TaskSpec, canonical_hash
 
 SUITES = ROOT / "suites"
 
+# Files of ours that take part in a result beside the component's own; a test holds these lists against the imports.
+_DATASET_CODE = ("data.py", "decoding.py")
 _DATA_CODE = ("data.py",)
 _TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
 _METHOD_CODE = ("input_gradients.py",)
-_OBSERVING_CODE = ("observe.py",)
-_SCORING_CODE = ("scoring.py",)
+_OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
+_SCORING_CODE = (
+    "scoring.py", "metrics/_checks.py", "metrics/attacks.py", "metrics/encoders.py", "metrics/signals.py"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,42 +97,31 @@ def make_plan(
     Raises:
         BenchmarkError: If a name is unknown, a parameter wrong, or nothing is selected.
     """
-    plan = Plan(suite.name)
-    tasks = _selected_tasks(suite, options)
-    costs = _Costs(history)
+    _source.cache_clear()
+    place = f"suite {suite.name!r}"
     for metric in suite.metrics:
-        registry.get("metric", metric)
-    for task in tasks:
-        methods = _methods_of(suite, task, options, plan)
+        registry.get("metric", metric, place)
+    planner = _Planner(suite, options, recorded, stored)
+    for task in _selected_tasks(suite, options, place):
+        _check_components(task, f"{place}, task {task.name!r}")
+        methods = _methods_of(suite, task, options, planner.plan)
         data = fingerprint(task)
         for seed in options.seeds or suite.seed_list(task):
-            _plan_seed(plan, suite, task, methods, seed, data, options, recorded, stored, costs)
+            planner.add(task, seed, methods, data)
+    plan = planner.plan
+    if plan.jobs:
+        plan.estimates = _estimates(plan.jobs, history)
     return plan
 
 
-def _plan_seed(
-    plan: Plan,
-    suite: Suite,
-    task: TaskSpec,
-    methods: list[tuple[str, dict[str, Any]]],
-    seed: int,
-    data: str,
-    options: Options,
-    recorded: set[str],
-    stored: set[str],
-    costs: "_Costs",
-) -> None:
-    """The jobs of one task and seed: shared models first, then a run for each method."""
-    shared = shared_keys(task, seed, data, options.device)
-    trained: dict[str, str] = {}
-    for method, params in methods:
-        keys = shared | run_keys(shared, task, method, params, options.device)
-        key = record_key(keys, suite.metrics)
-        if key in recorded and not options.fresh:
-            plan.cached.add(key)
-            continue
-        common = {
-            "run": RunSpec(task=task, method=method, params=params, seed=seed, metrics=suite.metrics).model_dump(),
+class _Planner:
+    """Fills a plan, one task and seed at a time."""
+
+    def __init__(self, suite: Suite, options: Options, recorded: set[str], stored: set[str]) -> None:
+        self.plan = Plan(suite.name)
+        self._metrics, self._recorded, self._stored = suite.metrics, recorded, stored
+        self._device, self._fresh = options.device, options.fresh
+        self._common = {
             "suite": suite.name,
             "store": str(options.store),
             "results": str(options.results),
@@ -137,16 +131,29 @@ def _plan_seed(
             "threads": options.threads,
             "fresh": options.fresh,
         }
-        for role in ("original", "retrained"):
-            if role not in trained and (options.fresh or shared[f"{role}/outputs"] not in stored):
-                trained[role] = shared[role]
-                plan.jobs[shared[role]] = common | {
-                    "key": shared[role], "kind": "train", "role": role, "needs": [], "keys": shared
-                }  # fmt: skip
-                costs.estimate(plan, shared[role], task, role)
-        needs = [shared[role] for role in ("original", "retrained") if role in trained]
-        plan.jobs[key] = common | {"key": key, "kind": "run", "role": method, "needs": needs, "keys": keys}
-        costs.estimate(plan, key, task, method)
+
+    def add(self, task: TaskSpec, seed: int, methods: list[tuple[str, dict[str, Any]]], data: str) -> None:
+        """A run for each method without a record, after the shared models that they need."""
+        shared = shared_keys(task, seed, data, self._device)
+        words = {"task": task.model_dump(), "seed": seed, "metrics": self._metrics}
+        runs: dict[str, dict[str, Any]] = {}
+        for method, params in methods:
+            keys = shared | run_keys(shared, task, method, params, self._device)
+            key = record_key(keys, self._metrics)
+            if key in self._recorded and key in self._stored and not self._fresh:
+                self.plan.cached.add(key)
+            else:
+                run = {**words, "method": method, "params": params}
+                runs[key] = self._common | {"key": key, "kind": "run", "role": method, "run": run, "keys": keys}
+        if not runs:
+            return
+        missing = [r for r in ("original", "retrained") if self._fresh or shared[f"{r}/outputs"] not in self._stored]
+        first = next(iter(runs.values()))  # of its run, training reads the task and the seed alone
+        for role in missing:
+            trains = {"key": shared[role], "kind": "train", "role": role, "keys": shared, "needs": []}
+            self.plan.jobs[shared[role]] = first | trains
+        for key, job in runs.items():
+            self.plan.jobs[key] = job | {"needs": [shared[role] for role in missing]}
 
 
 # -- keys --------------------------------------------------------------------------------------------------
@@ -158,7 +165,7 @@ def shared_keys(task: TaskSpec, seed: int, data: str, device: str) -> dict[str, 
         {
             "dataset": task.dataset.model_dump(),
             "files": data,
-            "source": _source("dataset", task.dataset.name),
+            "source": [_source("dataset", task.dataset.name), _code(_DATASET_CODE)],
             "image_size": task.image_size,
         }
     )
@@ -225,7 +232,9 @@ def record_key(keys: Mapping[str, str], metrics: Iterable[str]) -> str:
     )
 
 
+@cache
 def _source(kind: str, name: str) -> str:
+    """Of a component's file; read once for each plan."""
     path = registry.source_path(kind, name.partition(":")[0])
     return registry.source_hash(path)
 
@@ -236,16 +245,16 @@ def _code(files: tuple[str, ...]) -> str:
 
 
 def _argument_file(scenario: Ref) -> str | None:
-    """Content of the file that a scenario names, if it names one."""
-    path = Path(scenario.name.partition(":")[2] or str(scenario.params.get("path", "")))
-    return canonical_hash(path.read_bytes().hex()) if path.is_file() else None
+    """Content of the file that a scenario names by its field `path`, if it has one."""
+    path = getattr(make("scenario", scenario, "scenario"), "path", None)
+    return canonical_hash(Path(path).read_bytes().hex()) if path and Path(path).is_file() else None
 
 
 # -- what is selected --------------------------------------------------------------------------------------
 
 
-def resolve_method(name: str, task: TaskSpec, suite_name: str) -> dict[str, Any]:
-    """All hyper-parameters of a method on a task: its defaults, those of its preset, those of the suite.
+def build_method(name: str, task: TaskSpec, place: str) -> Method:
+    """A method with the hyper-parameters of a task: its defaults, those of its preset, those of the suite.
 
     Raises:
         BenchmarkError: If a parameter is unknown or out of range.
@@ -259,12 +268,18 @@ def resolve_method(name: str, task: TaskSpec, suite_name: str) -> dict[str, Any]
     params |= task.methods.get(base, {})
     if preset:
         params |= info.presets[preset.rstrip("]")]
-    params |= task.methods.get(name, {}) if preset else {}
-    method = build(component.target, params, f"suite {suite_name!r}, task {task.name!r}, method {name!r}")
-    return dataclasses.asdict(method)
+        params |= task.methods.get(name, {})
+    method: Method = build(component.target, params, f"{place}, task {task.name!r}, method {name!r}")
+    return method
 
 
-def applicability(name: str, task: TaskSpec) -> str | None:
+def resolve_method(name: str, task: TaskSpec, suite_name: str) -> dict[str, Any]:
+    """The same as a dictionary of all hyper-parameters."""
+    method: Any = build_method(name, task, f"suite {suite_name!r}")
+    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+
+
+def applicability(name: str, task: TaskSpec, place: str = "") -> str | None:
     """Why a method is not applicable to a task; None if it is."""
     info: MethodInfo = registry.get("method", name.partition("[")[0]).info
     if task.paradigm not in info.paradigms:
@@ -272,57 +287,63 @@ def applicability(name: str, task: TaskSpec) -> str | None:
     scenario = task.scenario.name.partition(":")[0]
     if info.scenarios is not None and scenario not in info.scenarios:
         return f"not defined for the scenario {scenario!r}"
-    return None
+    return build_method(name, task, place).refuses(task.paradigm)
 
 
-def _selected_tasks(suite: Suite, options: Options) -> list[TaskSpec]:
-    from fnmatch import fnmatchcase
-
-    if not options.tasks:
-        return suite.tasks
+def _selected_tasks(suite: Suite, options: Options, place: str) -> list[TaskSpec]:
     known = [task.name for task in suite.tasks]
     for pattern in options.tasks:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise UnknownName("task", pattern, known, f"suite {suite.name!r}")
-    return [task for task in suite.tasks if any(fnmatchcase(task.name, p) for p in options.tasks)]
+        if not fnmatch.filter(known, pattern):
+            raise UnknownName("task", pattern, known, place)
+    patterns = options.tasks or ("*",)
+    return [task for task in suite.tasks if any(fnmatch.fnmatchcase(task.name, pattern) for pattern in patterns)]
+
+
+def _check_components(task: TaskSpec, place: str) -> None:
+    """Raise BenchmarkError if the task names what is not there, or sets what cannot be set."""
+    make("dataset", task.dataset, place)
+    make("scenario", task.scenario, place)
+    registry.get("learner", task.learner.name, place)
+    known = registry.names("method")
+    for name in task.methods:
+        if name not in known:
+            raise UnknownName("method", name, known, place)
 
 
 def _methods_of(suite: Suite, task: TaskSpec, options: Options, plan: Plan) -> list[tuple[str, dict[str, Any]]]:
     """(name, parameters) of the methods that apply to a task; the others are noted with the reason."""
-    patterns = list(options.methods) or suite.methods
-    names = list(dict.fromkeys(name for pattern in patterns for name in registry.match("method", pattern)))
-    for name in task.methods:
-        registry.match("method", name)
+    patterns = options.methods or suite.methods
+    place = "--method" if options.methods else f"suite {suite.name!r}"
     chosen = []
-    for name in names:
-        reason = applicability(name, task)
+    for name in dict.fromkeys(name for pattern in patterns for name in registry.match("method", pattern, place)):
+        try:
+            registry.get("method", name.partition("[")[0])
+        except BenchmarkError as error:  # its file cannot be imported, which matters to those who ask for it
+            if name in patterns:
+                raise
+            plan.not_applicable.append((task.name, name, str(error)))
+            continue
+        reason = applicability(name, task, f"suite {suite.name!r}")
         if reason is None:
             chosen.append((name, resolve_method(name, task, suite.name)))
         else:
             plan.not_applicable.append((task.name, name, reason))
-    if not chosen and not plan.not_applicable:
-        raise BenchmarkError(f"suite {suite.name!r}, task {task.name!r}: no method is selected.")
     return chosen
 
 
-class _Costs:
-    """Median seconds of earlier runs, by task and method."""
-
-    def __init__(self, history: Iterable[Record]) -> None:
-        seen: dict[tuple[str, str], list[float]] = {}
-        for record in history:
-            if record.cost is None:
-                continue
-            rest = record.cost.observe_seconds + record.cost.score_seconds
-            for role, seconds in (
-                (record.run.method, record.cost.unlearn_seconds),
-                ("original", record.cost.train_seconds),
-                ("retrained", record.cost.retrain_seconds),
-            ):
-                seen.setdefault((record.task, role), []).append(seconds + rest)
-        self.medians = {what: median(seconds) for what, seconds in seen.items()}
-
-    def estimate(self, plan: Plan, key: str, task: TaskSpec, role: str) -> None:
-        """Note what a job will take, if it is known."""
-        if (task.name, role) in self.medians:
-            plan.estimates[key] = self.medians[(task.name, role)]
+def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record]) -> dict[str, float]:
+    """Job key -> median seconds of earlier runs of the same task and role."""
+    seen: dict[tuple[str, str], list[float]] = {}
+    for record in history:
+        if record.cost is None:
+            continue
+        rest = record.cost.observe_seconds + record.cost.score_seconds
+        for role, seconds in (
+            (record.run.method, record.cost.unlearn_seconds),
+            ("original", record.cost.train_seconds),
+            ("retrained", record.cost.retrain_seconds),
+        ):
+            seen.setdefault((record.task, role), []).append(seconds + rest)
+    medians = {what: median(seconds) for what, seconds in seen.items()}
+    roles = {key: (job["run"]["task"]["name"], job["role"]) for key, job in jobs.items()}
+    return {key: medians[what] for key, what in roles.items() if what in medians}

@@ -88,6 +88,7 @@ def get(kind: str, name: str, where: str = "") -> Component:
             _import(module, path)
         except Exception as error:
             _index.unavailable[str(path)] = f"{type(error).__name__}: {error}"
+            _index.components = {what: c for what, c in _index.components.items() if c.source != path}  # half a file
             raise BenchmarkError(f"{path}: cannot be imported: {type(error).__name__}: {error}.") from error
     return _index.components[(kind, name)]
 

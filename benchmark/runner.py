@@ -44,18 +44,23 @@ def execute(plan: Plan, executor: Executor, workers: int, display: Display) -> S
         display: Told of starts and ends.
     """
     summary = Summary(workers=workers)
-    waiting = {key: set(job["needs"]) & plan.jobs.keys() for key, job in plan.jobs.items()}
+    missing = {key: set(job["needs"]) & plan.jobs.keys() for key, job in plan.jobs.items()}
+    needed_by: dict[str, list[str]] = {}
+    for key, needs in missing.items():
+        for need in needs:
+            needed_by.setdefault(need, []).append(key)
     start = time.perf_counter()
     with display.showing(plan, executor):
-        _submit_ready(plan, waiting, executor)
         try:
+            _submit(plan, [key for key, needs in missing.items() if not needs], executor)
             for job, result in executor.completed():
                 _account(summary, job, result)
                 display.finished(job, result)
-                for needs in waiting.values():
-                    needs.discard(job["key"])
-                _submit_ready(plan, waiting, executor)
-        except KeyboardInterrupt:
+                waiting = needed_by.get(job["key"], [])
+                for key in waiting:
+                    missing[key].discard(job["key"])
+                _submit(plan, [key for key in waiting if not missing[key]], executor)
+        except BaseException:
             executor.cancel()
             raise
     summary.seconds = time.perf_counter() - start
@@ -68,10 +73,8 @@ def in_words(job: Mapping[str, Any]) -> str:
     return f"{run['task']['name']}, {job['role']}, seed {run['seed']}"
 
 
-def _submit_ready(plan: Plan, waiting: dict[str, set[str]], executor: Executor) -> None:
-    ready = [key for key, needs in waiting.items() if not needs]
+def _submit(plan: Plan, ready: list[str], executor: Executor) -> None:
     for key in sorted(ready, key=lambda key: -plan.estimates.get(key, 0.0)):
-        del waiting[key]
         executor.submit(plan.jobs[key])
 
 

@@ -45,6 +45,7 @@ def score(
                 goal=meaning.goal,
                 role=meaning.role,
                 label=meaning.label,
+                unit=meaning.unit,
                 attack=meaning.attack,
                 headline=meaning.headline,
                 low=low,

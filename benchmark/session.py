@@ -1,7 +1,7 @@
 """One command's work: options -> plan -> run -> report. What the command line and scripts call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.plan import SUITES, Options, Plan, make_plan
 from benchmark.report import Report, build_report
 from benchmark.runner import Summary, execute
-from benchmark.specs import Suite, TaskSpec, load_suite
+from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import Records, Store, remove_leftovers
 
 
@@ -45,42 +45,31 @@ def plan(
     for plugin in plugins or ():
         registry.add_plugin(plugin)
     suite = load_suite(suite_name, SUITES)
-    selection = Options(
-        where.store,
-        where.results,
-        where.data,
-        where.device,
-        fresh=where.fresh,
-        tasks=tuple(tasks or ()),
-        methods=tuple(methods or ()),
-        seeds=tuple(range(seeds)) if seeds else (),
+    selection = replace(where, tasks=tuple(tasks or ()), methods=tuple(methods or ()), seeds=tuple(range(seeds or 0)))
+    store, records = Store(where.store), Records(where.results)
+    store.check_writable()
+    work = make_plan(
+        suite, selection, lambda task: _fingerprint(task, where), records.keys(), store.keys(), records.read()
     )
-    records = Records(where.results)
-    return make_plan(
-        suite,
-        selection,
-        lambda task: _fingerprint(task, where),
-        records.keys(),
-        Store(where.store).keys(),
-        records.read(),
-    )
+    _rehearse(work, where)
+    return work
 
 
 def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Console, quiet: bool) -> "Outcome":
     """Run a plan and build the report.
 
     Raises:
-        BenchmarkError: If the results or the store cannot be written.
+        BenchmarkError: If there is no such executor, or the results cannot be written.
     """
+    executor = registry.get("executor", executor_name).target
     Records(where.results).check_writable()
-    Store(where.store).check_writable()
     for folder in (where.store, where.results / "records"):
         remove_leftovers(folder)
     summary = Summary(workers=jobs)
     if work.jobs:
-        executor = registry.get("executor", executor_name).target(workers=jobs)
-        summary = execute(work, executor, jobs, choose(console, quiet))
-    return Outcome(summary, work, build_report(where.results))
+        summary = execute(work, executor(workers=jobs), jobs, choose(console, quiet))
+    outdated = _outdated(where.results)
+    return Outcome(summary, work, None if outdated is None else build_report(where.results, draw=outdated))
 
 
 @dataclass(frozen=True)
@@ -89,7 +78,7 @@ class Outcome:
 
     summary: Summary
     plan: Plan
-    report: Report
+    report: Report | None
 
     @property
     def failed(self) -> bool:
@@ -109,7 +98,8 @@ class Outcome:
 
     def show(self, console: Console) -> None:
         """Tables, then what was done, then what went wrong."""
-        self.report.show(console)
+        if self.report is not None:
+            self.report.show(console)
         for note in self.summary.notes:
             console.print(f"note: {note}", markup=False, highlight=False)
         done = f"{self.summary.done} jobs done in {in_time(self.summary.seconds)}, {len(self.plan.cached)} runs cached"
@@ -161,9 +151,11 @@ def plan_in_words(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def suite_of(name: str) -> Suite:
-    """A suite by name or file."""
-    return load_suite(name, SUITES)
+def _outdated(results: Path) -> bool | None:
+    """Whether a record is newer than the figures, which take seconds to draw; None if there is no record."""
+    records = [path.stat().st_mtime for path in (results / "records").glob("*/*/*.json")]
+    figures = [path.stat().st_mtime for path in (results / "figures").glob("*")]
+    return max(records) > max(figures, default=0.0) if records else None
 
 
 def _fingerprint(task: TaskSpec, where: Options) -> str:
@@ -171,6 +163,29 @@ def _fingerprint(task: TaskSpec, where: Options) -> str:
 
     dataset = make("dataset", task.dataset, f"task {task.name!r}")
     return DataCache(where.store / "datasets").fingerprint(dataset.files(where.data))
+
+
+def _rehearse(work: Plan, where: Options) -> None:
+    """Split the data and build the learner of each task that has work: a mistake in them stops nothing halfway.
+
+    Raises:
+        BenchmarkError: If the forget set is empty or everything, images do not suffice, or a parameter is wrong.
+    """
+    if not work.jobs:
+        return
+    from benchmark.data import DataCache
+    from benchmark.jobs import load_task
+    from benchmark.learners.factory import build_learner
+
+    for job in {job["run"]["task"]["name"]: job for job in reversed(work.jobs.values())}.values():
+        task = TaskSpec.model_validate(job["run"]["task"])
+        info = registry.get("dataset", task.dataset.name.partition(":")[0]).info
+        try:
+            cache = DataCache(where.store / "datasets")
+            images = load_task(task, job["run"]["seed"], where.data, cache, job["keys"]["dataset"])["retain"]
+            build_learner(task.learner, task.views, info, images.images.shape[1], len(images.classes), seed=0)
+        except (BenchmarkError, TypeError, ValueError) as error:
+            raise BenchmarkError(f"suite {work.suite!r}, task {task.name!r}: {error}") from error
 
 
 def _check_device(device: str) -> None:

@@ -21,6 +21,7 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
 Status = Literal["ok", "failed", "diverged", "collapsed", "no_change"]
 Goal = Literal["max", "min", "match_retrained", "info"]
+Unit = Literal["auc", "fraction", "points", "number"]
 Role = Literal["forgetting", "retain_privacy", "utility", "info"]
 
 
@@ -169,6 +170,7 @@ class MetricValue(Spec):
     goal: Goal
     role: Role
     label: str
+    unit: Unit
     attack: bool = False
     headline: bool = False
     low: float | None = None
@@ -207,7 +209,9 @@ class Cost(Spec):
     retrain_seconds: float
     observe_seconds: float
     score_seconds: float
-    peak_memory_bytes: int
+    unlearn_device_seconds: float | None = Field(None, description="between two events on a GPU's own clock")
+    peak_memory_bytes: int = Field(description="allocated on a GPU; resident, libraries included, on a CPU")
+    peak_reserved_bytes: int | None = Field(None, description="reserved on a GPU")
     samples_seen: dict[str, int] = {}
     device: str
     threads: int

@@ -120,7 +120,7 @@ def train(
         recipe=recipe,
         progress=progress,
     )
-    return learner.eval()
+    return learner
 
 
 def optimise(
@@ -134,7 +134,7 @@ def optimise(
     log: list[dict[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Epochs of gradient steps on a weighted sum of terms; the learner is changed in place and left in training mode.
+    """Epochs of gradient steps on a weighted sum of terms; the learner is changed in place, in evaluation mode after.
 
     Args:
         learner: Its `trainable()` parameters are optimised.
@@ -154,13 +154,14 @@ def optimise(
         learner.to(memory_format=torch.channels_last)
     parameters = [p for _, p in learner.trainable()]
     optimizer = make_optimizer(parameters, how)
-    drops = how.drop_last and len(examples) >= how.batch_size
+    drop_last = how.drop_last or learner.needs_full_batches
+    drops = drop_last and len(examples) >= how.batch_size
     steps = len(examples) // how.batch_size if drops else math.ceil(len(examples) / how.batch_size)
     schedule = _schedule(optimizer, how, steps)
     active = {name: term for name, term in objective.items() if term[0] != 0}
     for epoch in range(how.epochs):
         sums = {name: torch.zeros((), device=examples.device) for name in ("loss", *active)}
-        for batch in examples.batches(how.batch_size, order, how.drop_last):
+        for batch in examples.batches(how.batch_size, order, drop_last):
             with autocast(recipe, examples.device):
                 values = {name: weight * term(batch) for name, (weight, term) in active.items()}
             loss = torch.stack(list(values.values())).sum()
@@ -176,6 +177,7 @@ def optimise(
         _close_epoch(epoch, {name: float(total) / steps for name, total in sums.items()}, log)
         if progress is not None:
             progress(epoch + 1, how.epochs)
+    learner.eval()
 
 
 def make_optimizer(parameters: list[nn.Parameter], how: Optimisation) -> torch.optim.Optimizer:
@@ -201,8 +203,8 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 def copy_of(learner: Learner) -> Learner:
-    """A deep copy in training mode; the original stays as it is (METHODS C1)."""
-    return copy.deepcopy(learner).train()
+    """A deep copy in evaluation mode; the original stays as it is (METHODS C1)."""
+    return copy.deepcopy(learner).eval()
 
 
 def remember_only(learner: Learner, examples: ExampleSet, views: Generator, batch_size: int = 256) -> None:

@@ -52,7 +52,7 @@ class FineTune(Method):
         def utility(batch: Batch) -> Tensor:
             if self.bn == "train":
                 return unlearned.loss(batch.images, batch.labels, views)
-            with frozen_statistics(unlearned):
+            with frozen_statistics(unlearned, keys=False):
                 return unlearned.loss(batch.images, batch.labels, views)
 
         def distance(_batch: Batch) -> Tensor:

@@ -38,7 +38,7 @@ class GradientAscent(Method):
     weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(5, 1, 100)
     batch_size: int = bounded(256, 2, 65536)
-    max_grad_norm: float | None = None
+    max_grad_norm: float | None = bounded(None, 1e-6, 1e6)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
         unlearned = copy_of(learner)

@@ -96,9 +96,15 @@ class GradientConstraint(Method):
             needed |= {"third_party"}
         return frozenset(needed)
 
+    def refuses(self, paradigm: str) -> str | None:
+        if self.conf_loss == "kl_uniform" and paradigm != "supervised":
+            return "conf_loss = 'kl_uniform' needs class probabilities, encoders have none"
+        return self._reading().refusal(paradigm)
+
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        reading = GradientReading(self.scalar, self.scalar_space, self.gp_wrt, self.pixel_space, self.bn_gp)
-        reading.check(learner)
+        if refusal := self.refuses(learner.paradigm):
+            raise BenchmarkError(f"gradient_constraint: {refusal}.")
+        reading = self._reading()
         unlearned = copy_of(learner)
         remember_only(unlearned, request.retain, request.stream("memory"))
         views = request.stream("augment/retain")
@@ -114,6 +120,9 @@ class GradientConstraint(Method):
         request.optimise(unlearned, request.retain, objective, optimisation_of(self))
         return unlearned
 
+    def _reading(self) -> GradientReading:
+        return GradientReading(self.scalar, self.scalar_space, self.gp_wrt, self.pixel_space, self.bn_gp)
+
     def _weight(self, term: str, weight: float) -> float:
         return weight if term in self.terms.split("+") else 0.0
 
@@ -128,8 +137,6 @@ class GradientConstraint(Method):
 
     def _confidence_term(self, reading: GradientReading, unlearned: Learner, request: UnlearningRequest) -> Term:
         """Mean s on third-party images, or KL(uniform || p) there; an unbounded -CE is not offered."""
-        if self.conf_loss == "kl_uniform" and unlearned.paradigm != "supervised":
-            raise BenchmarkError("conf_loss = 'kl_uniform' needs class probabilities; encoders have none.")
         images = request.third_party.stream(self._size(request.third_party, request), request.stream("third_party"))
         drawn = request.stream("augment/third_party")
 

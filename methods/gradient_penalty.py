@@ -63,6 +63,9 @@ class GradientPenalty(Method):
         partner = {"third_party"} if self.interpolate == "third_party" and self.penalty else set()
         return frozenset({"forget", "retain"} | partner)
 
+    def refuses(self, paradigm: str) -> str | None:
+        return self._reading().refusal(paradigm)
+
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
         unlearned = copy_of(learner)
         remember_only(unlearned, request.retain, request.stream("memory"))
@@ -95,11 +98,15 @@ class GradientPenalty(Method):
 
         return term
 
+    def _reading(self) -> GradientReading:
+        return GradientReading(self.scalar, self.scalar_space, self.gp_wrt, self.pixel_space, self.bn_gp)
+
     def _penalty(self, unlearned: Learner, members: ExampleSet, request: UnlearningRequest) -> Term:
-        reading = GradientReading(self.scalar, self.scalar_space, self.gp_wrt, self.pixel_space, self.bn_gp)
         partner = request.third_party if self.interpolate == "third_party" else None
         target = 0.0 if self.gp_target == "zero" else 1.0
-        return GradientPenaltyTerm(reading, unlearned, request, members, partner, self.forget_batch_size, target)
+        return GradientPenaltyTerm(
+            self._reading(), unlearned, request, members, partner, self.forget_batch_size, target
+        )
 
     def _fit(self, unlearned: Learner, forget: ExampleSet, request: UnlearningRequest) -> Term:
         """The training loss on forget images, for the readings that keep fitting them; no key is remembered."""

@@ -304,11 +304,11 @@ def test_numerics_are_close_to_plain_float32_and_weights_stay_float32(make_learn
     assert (precision == "bfloat16") == bool(alike > 1e-4 * moved)
 
 
-def test_copy_is_for_training_and_the_given_learner_stays_in_evaluation_mode(make_learner):
-    learner = make_learner("moco").eval()
+def test_a_copy_is_in_evaluation_mode_and_the_given_learner_keeps_its_own(make_learner):
+    learner = make_learner("moco").train()
     twin = copy_of(learner)
-    assert twin.training
-    assert not learner.training
+    assert not twin.training
+    assert learner.training
     assert same(learner, twin)
 
 

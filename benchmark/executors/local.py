@@ -6,7 +6,8 @@ No job sees another's global state, a job that dies takes nothing with it, and s
 import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -25,18 +26,20 @@ class Local(Executor):
         context.set_forkserver_preload(_WARM)
         self._pool = ProcessPool(max_workers=workers, max_tasks=1, context=context)
         self._jobs: dict[Future[Any], dict[str, Any]] = {}
+        self._done: SimpleQueue[Future[Any]] = SimpleQueue()
 
     def submit(self, job: dict[str, Any]) -> None:
-        self._jobs[self._pool.schedule(_work, args=[job])] = job
+        future = self._pool.schedule(_work, args=[job])
+        self._jobs[future] = job
+        future.add_done_callback(self._done.put)
 
     def running(self) -> list[dict[str, Any]]:
         return [job for future, job in list(self._jobs.items()) if future.running()]
 
     def completed(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         while self._jobs:
-            done, _ = wait(list(self._jobs), return_when=FIRST_COMPLETED)
-            for future in done:
-                yield self._jobs.pop(future), _result(future)
+            future = self._done.get()
+            yield self._jobs.pop(future), _result(future)
         self._pool.close()
         self._pool.join()
 
@@ -55,14 +58,11 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
 
 def _result(future: Future[Any]) -> dict[str, Any]:
     """What the worker returned, or why it could not."""
-    try:
+    death = future.exception()  # asked for, not raised: a job's SystemExit must not end this process
+    if death is None:
         result: dict[str, Any] = future.result()
-    except ProcessExpired as death:
-        return _died(f"the worker died with exit code {death.exitcode}.")
-    except Exception as error:
-        return _died(f"{type(error).__name__}: {error}")
-    return result
-
-
-def _died(reason: str) -> dict[str, Any]:
+        return result
+    reason = f"{type(death).__name__}: {death}"
+    if isinstance(death, ProcessExpired):
+        reason = f"the worker died with exit code {death.exitcode}."
     return {"status": "died", "error": reason, "seconds": {}, "notes": []}

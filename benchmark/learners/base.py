@@ -21,6 +21,8 @@ class Learner(nn.Module):
     paradigm: str
     num_classes: int
     view_count: int = 1
+    needs_full_batches: bool = False
+    """Whether the loss of an image depends on how many others are in its batch (METHODS C8)."""
     mean: Tensor
     std: Tensor
 
@@ -113,16 +115,17 @@ def width_of(encoder: nn.Module) -> int:
 
 
 @contextmanager
-def frozen_statistics(learner: Learner, batch_norm: bool = True) -> Iterator[None]:
+def frozen_statistics(learner: Learner, batch_norm: bool = True, keys: bool = True) -> Iterator[None]:
     """Forward passes inside leave no trace: no key is remembered, and no running statistic moves.
 
     Args:
         learner: Changed inside, restored afterwards.
         batch_norm: False lets batch normalisation use and update batch statistics as in training.
+        keys: False lets keys be remembered as in training.
     """
     norms = [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     remembered = learner.remembers_keys
-    learner.remembers_keys = False
+    learner.remembers_keys = remembered and not keys
     for norm in norms if batch_norm else ():
         norm.eval()
     try:

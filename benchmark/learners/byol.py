@@ -18,6 +18,7 @@ from benchmark.learners.views import ViewPolicy
 class BYOL(Learner):
     paradigm = "byol"
     view_count = 2
+    needs_full_batches = True
 
     def __init__(
         self,

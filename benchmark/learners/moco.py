@@ -21,6 +21,7 @@ from benchmark.learners.views import ViewPolicy
 class MoCo(Learner):
     paradigm = "moco"
     view_count = 2
+    needs_full_batches = True
     queue: Tensor
     queue_state: Tensor
     temperature: float

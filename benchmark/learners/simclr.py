@@ -15,6 +15,7 @@ from benchmark.learners.views import ViewPolicy
 class SimCLR(Learner):
     paradigm = "simclr"
     view_count = 2
+    needs_full_batches = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ EVALUATED = ("forget", "heldout", "test")
     source="UA, RA and TA of the field (Fan et al., ICLR 2024); METRICS 2.1",
     values={
         "acc_test": Value("test accuracy", "max", headline=True),
-        "drop_test": Value("accuracy drop (points)", "min", "utility", headline=True),
+        "drop_test": Value("accuracy drop (points)", "min", "utility", "points", headline=True),
         "acc_retain": Value("retain accuracy", "match_retrained"),
         "acc_forget": Value("forget accuracy", "match_retrained", headline=True),
         "acc_heldout": Value("held-out accuracy", "match_retrained"),
@@ -64,9 +64,9 @@ def accuracy(outputs: Outputs, name: str) -> float:
     source="weighted kNN: Wu et al., CVPR 2018, arXiv 1805.01978; probe: Chen et al., ICML 2020; METRICS 2.5",
     values={
         "probe_acc_test": Value("probe accuracy", "max", headline=True),
-        "drop_probe": Value("probe drop (points)", "min", "utility", headline=True),
+        "drop_probe": Value("probe drop (points)", "min", "utility", "points", headline=True),
         "knn_acc_test": Value("kNN accuracy", "max"),
-        "drop_knn": Value("kNN drop (points)", "min", "utility", headline=True),
+        "drop_knn": Value("kNN drop (points)", "min", "utility", "points", headline=True),
         **{f"probe_acc_{name}": Value(f"probe accuracy, {name}", "match_retrained") for name in ("forget", "heldout")},
         **{f"knn_acc_{name}": Value(f"kNN accuracy, {name}", "match_retrained") for name in ("forget", "heldout")},
     },
@@ -103,8 +103,9 @@ def probe_accuracies(outputs: Outputs, names: tuple[str, ...] = EVALUATED) -> di
     return {n: float(probe.score(outputs[f"{n}/features"].astype(np.float64), outputs[f"{n}/labels"])) for n in names}
 
 
-def knn_accuracies(outputs: Outputs, names: tuple[str, ...] = EVALUATED, k: int = 200) -> dict[str, float]:
-    """Set name -> accuracy of weighted kNN with the retain set as its bank."""
+def knn_accuracies(outputs: Outputs, names: tuple[str, ...] = EVALUATED) -> dict[str, float]:
+    """Set name -> accuracy of weighted kNN with the retain set as its bank; k is the task's."""
+    k = int(outputs["retain/neighbours"])
     labels = outputs["retain/labels"]
     classes = 1 + max(int(outputs[f"{name}/labels"].max()) for name in ("retain", *names))
     found = {}

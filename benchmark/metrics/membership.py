@@ -35,38 +35,35 @@ class _Attacks(Metric):
         raise NotImplementedError
 
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
-        scores = self.attack_scores(outputs)
-        forget = {f"{self.prefix}{name}": mia_auc(s["forget"], s["heldout"]) for name, s in scores.items()}
-        return forget | {
-            f"{self.retain_prefix}{name}": mia_auc(s["retain"], s["heldout"]) for name, s in scores.items()
-        }
+        return {name: mia_auc(members, heldout) for name, members, heldout in self._comparisons(outputs)}
 
     def sizes(self, outputs: Outputs) -> dict[str, int]:
-        scores = self.attack_scores(outputs)
-        return {
-            f"{prefix}{name}": len(s[members]) + len(s["heldout"])
-            for prefix, members in ((self.prefix, "forget"), (self.retain_prefix, "retain"))
-            for name, s in scores.items()
-        }
+        return {name: len(members) + len(heldout) for name, members, heldout in self._comparisons(outputs)}
 
     def intervals(self, outputs: Outputs) -> dict[str, tuple[float, float]]:
-        found = {}
-        for name, s in self.attack_scores(outputs).items():
-            for prefix, members in ((self.prefix, "forget"), (self.retain_prefix, "retain")):
-                low, high = delong_interval(s[members], s["heldout"])
-                found[f"{prefix}{name}"] = (low, high)
-        return found
+        found = {name: delong_interval(members, heldout) for name, members, heldout in self._comparisons(outputs)}
+        return {name: (low, high) for name, (low, high) in found.items()}
+
+    def _comparisons(self, outputs: Outputs) -> list[tuple[str, Scores, Scores]]:
+        """(value name, scores of members, scores of held-out images), all on forget before all on retain."""
+        attacks = self.attack_scores(outputs)
+        return [
+            (f"{prefix}{name}", scores[members], scores["heldout"])
+            for prefix, members in ((self.prefix, "forget"), (self.retain_prefix, "retain"))
+            for name, scores in attacks.items()
+            if members in scores
+        ]
 
     def scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
         return {f"{self.prefix}{name}": s for name, s in self.attack_scores(outputs).items()}
 
 
 def _forget_value(label: str, headline: bool = False) -> Value:
-    return Value(label, "match_retrained", "forgetting", attack=True, headline=headline)
+    return Value(label, "match_retrained", "forgetting", "auc", attack=True, headline=headline)
 
 
 def _retain_value(label: str, headline: bool = False) -> Value:
-    return Value(label, "match_retrained", "retain_privacy", headline=headline)
+    return Value(label, "match_retrained", "retain_privacy", "auc", headline=headline)
 
 
 @register_metric(
@@ -93,6 +90,8 @@ class MembershipInference(_Attacks):
     def attack_scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
         found: dict[str, dict[str, Scores]] = {name: {} for name in _LOGIT_SCORES}
         for set_name in ATTACKED:
+            if set_name == "retain" and "retain/probe" not in outputs:
+                continue
             rows = outputs["retain/probe"] if set_name == "retain" else slice(None)
             logits = outputs[f"{set_name}/logits"][rows].astype(np.float64)
             labels = outputs[f"{set_name}/labels"][rows]
@@ -120,6 +119,10 @@ class EncoderMI(_Attacks):
 
     def attack_scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
         return {
-            place: {name: outputs[f"{name}/{place}_similarities"].astype(np.float64).mean(axis=1) for name in ATTACKED}
+            place: {
+                name: outputs[f"{name}/{place}_similarities"].astype(np.float64).mean(axis=1)
+                for name in ATTACKED
+                if f"{name}/{place}_similarities" in outputs
+            }
             for place in ("head", "backbone")
         }

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 
 from benchmark.report.model import Summary
 from benchmark.report.summary import load
@@ -20,6 +21,21 @@ class Report:
     notes: list[str]
     files: list[Path]
     summary: Summary
+
+    def show(self, console: Console) -> None:
+        """Print tables and notes."""
+        console.print(*self.renderables)
+        for note in self.notes:
+            console.print(note, markup=False, highlight=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`: what was built and from how much."""
+        return {
+            "files": [str(file) for file in self.files],
+            "records": self.summary.n_records,
+            "tasks": [task.name for task in self.summary.tasks],
+            "notes": self.notes,
+        }
 
 
 def build_report(results: Path, draw: bool = True) -> Report:

@@ -78,7 +78,9 @@ def _panel(panel: Axes, row: Row, column: Column, grid: Floats) -> None:
             panel.fill_between(grid, density, color=colour, alpha=0.18, linewidth=0)
         highest = max(highest, float(density.max()))
         notes += _beyond(levels, quantiles, grid, words.set_name(name))
-    panel.text(0.02, 0.97, "\n".join(notes), transform=panel.transAxes, va="top", fontsize=6.5, color="#555555")
+    if notes:
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+        panel.text(0.02, 0.98, "\n".join(notes), transform=panel.transAxes, va="top", fontsize=6.5, bbox=box)
     weight = "bold" if row.is_anchor else "normal"
     panel.set_title(f"{words.row_name(row)}\nAUC {value(row, column)}", fontsize=8, fontweight=weight)
     panel.set(yticks=[], xlim=(grid[0], grid[-1]), ylim=(0, 1.08 * highest))

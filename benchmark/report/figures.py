@@ -67,12 +67,12 @@ def roc(task: TaskSummary, by_name: Looks) -> Figure | None:
         look, curves = by_name[row.name], row.curves[column.name]
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "linewidth": look.width}
         plain.plot(curves.fpr, curves.tpr, **style)
-        entries[row.name] = excess.plot(curves.fpr, excess_of(curves), **style)[0]
+        entries[row.name] = excess.plot(curves.fpr, _excess(curves), **style)[0]
     plain.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
     excess.axhline(0, color="#999999", linewidth=0.8)
     plain.set(ylabel="true-positive rate", ylim=(0, 1))
-    largest = max(0.02, *(max(abs(excess_of(row.curves[column.name]))) for row in rows if row.is_anchor))
-    excess.set(ylabel="true − false-positive rate (0 = chance)", ylim=(-1.2 * largest, 1.2 * largest))
+    zoom = _zoom({row.name: row.curves[column.name] for row in rows})
+    excess.set(ylabel="true − false-positive rate (0 = chance)", ylim=(-zoom, zoom))
     for axes in (plain, excess):
         axes.set(xlabel="false-positive rate", xlim=(0, 1), box_aspect=1)
     labels = {row.name: f"{value(row, column)}  {words.row_name(row)}" for row in rows}
@@ -82,7 +82,15 @@ def roc(task: TaskSummary, by_name: Looks) -> Figure | None:
     return figure
 
 
-def excess_of(curves: Curves) -> NDArray[np.float64]:
+def _zoom(by_name: dict[str, Curves]) -> float:
+    """A range that shows the retrained model and most methods, if need be without the original, which stands left."""
+    sizes = {name: float(np.abs(_excess(curves)).max()) for name, curves in by_name.items()}
+    original, retrained = sizes.pop("original"), sizes.pop("retrained")
+    typical = sorted(sizes.values())[len(sizes) * 3 // 4] if sizes else original
+    return 1.2 * max(0.02, retrained, min(original, 2 * typical))
+
+
+def _excess(curves: Curves) -> NDArray[np.float64]:
     """What the true-positive rate has over chance, on the grid of false-positive rates."""
     excess: NDArray[np.float64] = np.array(curves.tpr) - np.array(curves.fpr)
     return excess

@@ -6,10 +6,9 @@ Every number is an `Estimate` over training seeds; every distance to the retrain
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmark.specs import Goal, Role, Status
+from benchmark.specs import Goal, Role, Status, Unit
 
 Kind = Literal["original", "retrained", "oracle", "method"]
-Unit = Literal["auc", "fraction", "points", "number"]
 Validity = Literal["valid", "inconclusive", "one_seed", "not_gated"]
 
 

@@ -4,7 +4,6 @@ The replicate is the training seed. Columns follow from the metadata in the reco
 or task is known by name here. The rules are those of METRICS.md: V2 (gate), V4 (floor), V11 (failures).
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import BenchmarkError
-from benchmark.report.model import Column, Floor, Summary, TaskSummary, Unit, Validity
+from benchmark.report.model import Column, Floor, Summary, TaskSummary, Validity
 from benchmark.report.rows import BySeed, anchor_row, estimate, method_row, ordered, with_best
 from benchmark.specs import MetricValue, Record
 from benchmark.stats import attack_validity
@@ -36,13 +35,12 @@ def summarise(records: Sequence[Record]) -> Summary:
     """The summary of some records: the newest of each (task, method, seed), of the newest definition of each task."""
     current = _current_tasks(records)
     kept = _newest(current)
-    units = _units(kept)
     by_task: dict[str, list[Record]] = defaultdict(list)
     for record in kept:
         by_task[record.task].append(record)
     dates = sorted(_date(record) for record in kept)
     return Summary(
-        tasks=[_task(name, by_task[name], units) for name in sorted(by_task)],
+        tasks=[_task(name, by_task[name]) for name in sorted(by_task)],
         n_records=len(kept),
         n_stale=len(records) - len(current),
         n_superseded=len(current) - len(kept),
@@ -85,7 +83,7 @@ def _newest(records: Iterable[Record]) -> list[Record]:
 # -- a task --------------------------------------------------------------------------------------------------
 
 
-def _task(name: str, records: list[Record], units: dict[str, Unit]) -> TaskSummary:
+def _task(name: str, records: list[Record]) -> TaskSummary:
     records = sorted(records, key=_date, reverse=True)
     by_method: dict[str, BySeed] = defaultdict(dict)
     for record in records:
@@ -94,9 +92,7 @@ def _task(name: str, records: list[Record], units: dict[str, Unit]) -> TaskSumma
     anchors = _anchors(records)
     rows = [method_row(method, by_seed, n_seeds) for method, by_seed in by_method.items()]
     floors = _floors([by_method[row.name] for row in rows if row.kind == "oracle" and not row.failed])
-    columns = {
-        metric: _column(metric, by_seed, units[metric], floors.get(metric)) for metric, by_seed in anchors.items()
-    }
+    columns = {metric: _column(metric, by_seed, floors.get(metric)) for metric, by_seed in anchors.items()}
     primary = _first(columns, lambda c: c.role == "forgetting" and c.attack) or _first(
         columns, lambda c: c.role == "forgetting"
     )
@@ -127,27 +123,7 @@ def _anchors(records: list[Record]) -> dict[str, dict[int, MetricValue]]:
     return found
 
 
-def _units(records: list[Record]) -> dict[str, Unit]:
-    """How each metric prints, judged over all tasks."""
-    values: dict[str, list[MetricValue]] = defaultdict(list)
-    for record in records:
-        for name, value in record.metrics.items():
-            values[name].append(value)
-    return {name: _unit(found) for name, found in values.items()}
-
-
-def _unit(values: list[MetricValue]) -> Unit:
-    """What the label says; else a fraction if all lie in [0, 1] and it is no change since the original (0 there)."""
-    if values[0].attack or re.search(r"\bAUC\b", values[0].label):
-        return "auc"
-    if re.search(r"\b(points|percent|pp)\b|%", values[0].label):
-        return "points"
-    numbers = [number for v in values for number in (v.value, v.original, v.retrained)]
-    is_difference = all(value.original == 0 for value in values)
-    return "number" if is_difference or min(numbers) < 0 or max(numbers) > 1 else "fraction"
-
-
-def _column(name: str, by_seed: dict[int, MetricValue], unit: Unit, floor: Floor | None) -> Column:
+def _column(name: str, by_seed: dict[int, MetricValue], floor: Floor | None) -> Column:
     newest = next(iter(by_seed.values()))
     return Column(
         name=name,
@@ -156,7 +132,7 @@ def _column(name: str, by_seed: dict[int, MetricValue], unit: Unit, floor: Floor
         role=newest.role,
         attack=newest.attack,
         headline=newest.headline,
-        unit=unit,
+        unit=newest.unit,
         validity=_validity(list(by_seed.values())),
         floor=floor,
     )

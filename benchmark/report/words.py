@@ -1,6 +1,7 @@
 """Numbers and names as people read them: AUCs with three decimals, fractions as percent points, times, speed-ups."""
 
-from benchmark.report.model import Column, Estimate, Row, Unit
+from benchmark.report.model import Column, Estimate, Row
+from benchmark.specs import Unit
 
 MINUS = "−"
 NOTHING = "–"

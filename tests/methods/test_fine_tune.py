@@ -61,3 +61,10 @@ def test_pull_to_the_original_keeps_the_result_near_it(make_request, original_of
         moved[pull] = (weights(method.unlearn(original_of("supervised"), request)) - start).norm()
         assert ("distance" in request.log[0]) == bool(pull)
     assert 0 < moved[10.0] < 0.9 * moved[0.0]
+
+
+@pytest.mark.parametrize("paradigm", ALL)
+def test_one_retain_image_left_over_by_the_batches_does_no_harm(make_request, original_of, make_data, paradigm):
+    request = make_request(paradigm, retain=ExampleSet(make_data(25), "retain", torch.device("cpu")))
+    result = FineTune(**SHORT).unlearn(original_of(paradigm), request)
+    assert all(value.isfinite().all() for value in result.state_dict().values())

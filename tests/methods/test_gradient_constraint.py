@@ -14,7 +14,7 @@ from benchmark.methods.gradient_constraint import GradientConstraint
 from benchmark.methods.gradient_penalty import GradientPenalty
 
 ALL = sorted(PARADIGMS)
-LOOP = {"optimizer": "adam", "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "epochs": 2, "batch_size": 8}
+LOOP = {"optimizer": "adam", "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "epochs": 2, "batch_size": 12}
 SMALL = {**LOOP, "forget_batch_size": 4}
 ONE_STEP = {"epochs": 1, "batch_size": 24}
 
@@ -134,6 +134,7 @@ def test_scalar_of_the_other_paradigm_is_refused(make_request, original_of, para
     wrong = "pos_cosine" if paradigm == "supervised" else "margin"
     with pytest.raises(BenchmarkError, match=f"'{wrong}' is not defined for {paradigm}"):
         GradientConstraint(scalar=wrong, **SMALL).unlearn(original_of(paradigm), make_request(paradigm))
+    assert f"'{wrong}' is not defined for {paradigm}" in GradientConstraint(scalar=wrong).refuses(paradigm)
 
 
 # Options

@@ -9,7 +9,7 @@ from benchmark.methods.fine_tune import FineTune
 from benchmark.methods.gradient_penalty import GradientPenalty
 
 ALL = sorted(PARADIGMS)
-LOOP = {"optimizer": "adam", "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "epochs": 2, "batch_size": 8}
+LOOP = {"optimizer": "adam", "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "epochs": 2, "batch_size": 12}
 SMALL = {**LOOP, "forget_batch_size": 4}
 
 

@@ -1,6 +1,5 @@
 """Alignment by the Wasserstein distance of two batches of confidences."""
 
-import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -11,7 +10,7 @@ from benchmark.methods.fine_tune import FineTune
 from benchmark.methods.third_party_alignment import ThirdPartyAlignment, wasserstein
 
 ALL = sorted(PARADIGMS)
-LOOP = {"optimizer": "adam", "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "epochs": 2, "batch_size": 8}
+LOOP = {"optimizer": "adam", "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "epochs": 2, "batch_size": 12}
 SMALL = {**LOOP, "forget_batch_size": 4}
 
 
@@ -66,23 +65,15 @@ def test_alignment_moves_forget_confidences_and_takes_no_gradient_from_third_par
     confidence = type(learner).confidence
     monkeypatch.setattr(type(learner), "confidence", lambda *given: seen.append(confidence(*given)) or seen[-1])
     ThirdPartyAlignment(weight=1.0, **SMALL).unlearn(learner, request)
-    assert len(seen) == 12
+    assert len(seen) == 8
     assert all(s.requires_grad for s in seen[0::2])
     assert not any(s.requires_grad for s in seen[1::2])
-    assert request.samples_seen()["forget"] == request.samples_seen()["third_party"] == 24
+    assert request.samples_seen()["forget"] == request.samples_seen()["third_party"] == 16
 
 
-def test_alignment_brings_the_confidences_nearer(make_request, original_of):
-    def distance(learner):
-        request = make_request("supervised")
-        forget, third_party = request.forget.all(), request.third_party.all()
-        s, t = (learner.view_confidence([batch.images], batch.labels) for batch in (forget, third_party))
-        return float(wasserstein(s, t).detach())
-
-    settings = SMALL | {"epochs": 10, "forget_batch_size": 8}
-    aligned = ThirdPartyAlignment(weight=10.0, **settings).unlearn(
-        original_of("supervised"), make_request("supervised")
-    )
-    tuned = ThirdPartyAlignment(weight=0.0, **settings).unlearn(original_of("supervised"), make_request("supervised"))
-    assert np.isfinite(distance(aligned.eval()))
-    assert distance(aligned.eval()) < distance(tuned.eval())
+def test_alignment_brings_the_confidences_nearer(make_linear, make_request):
+    request, plain = make_request("supervised"), {"optimizer": "sgd", "schedule": "constant", "momentum": 0.0}
+    settings = plain | {"lr": 1e-4, "epochs": 20, "batch_size": 24, "forget_batch_size": 8}
+    ThirdPartyAlignment(weight=10.0, **settings).unlearn(make_linear(seed=1), request)
+    distances = [row["alignment"] for row in request.log]
+    assert distances[-1] < 0.7 * distances[0]

@@ -109,7 +109,7 @@ def write(results: Path, records: Iterable[Record]) -> Path:
 
 def metric(value: float, original: float, retrained: float, **changes: Any) -> MetricValue:
     """A metric value; an attack on the forget set unless changed."""
-    fields: dict[str, Any] = {"n": 500, "goal": "match_retrained", "role": "forgetting", "label": "leak"}
+    fields: dict[str, Any] = {"n": 500, "goal": "match_retrained", "role": "forgetting", "label": "leak", "unit": "auc"}
     fields |= {"attack": True, "headline": True}
     return MetricValue(value=value, original=original, retrained=retrained, **{**fields, **changes})
 
@@ -144,11 +144,15 @@ def _metrics(world: World, unlearned: Model, original: Model, retrained: Model) 
     kept = {key: _auc(0.5 + model.shift / 3) for key, model in models.items()}
     found["leak_kept"] = metric(**kept, role="retain_privacy", attack=False, label="retain AUC")
     lost = {key: 100 * (original.accuracy - model.accuracy) for key, model in models.items()}
-    found["lost"] = metric(**lost, goal="min", role="utility", attack=False, label="accuracy drop (points)")
+    found["lost"] = metric(
+        **lost, goal="min", role="utility", unit="points", attack=False, label="accuracy drop (points)"
+    )
     right = {key: model.accuracy for key, model in models.items()}
-    found["right"] = metric(**right, goal="max", role="info", attack=False, label="test accuracy")
+    found["right"] = metric(**right, goal="max", role="info", unit="fraction", attack=False, label="test accuracy")
     recalled = {key: model.accuracy + model.shift / 20 for key, model in models.items()}
-    found["recalled"] = metric(**recalled, role="info", attack=False, headline=False, label="forget accuracy")
+    found["recalled"] = metric(
+        **recalled, role="info", unit="fraction", attack=False, headline=False, label="forget accuracy"
+    )
     return found
 
 

@@ -79,12 +79,12 @@ def test_one_seed_beside_rows_with_more_says_so_in_the_cell():
     assert "(1\u00a0seed)" in render(summarise(records)).markdown
 
 
-def test_units_follow_from_metadata_and_values():
+def test_numbers_print_in_the_unit_that_their_metadata_says():
     metrics = {
         "a": metric(0.512, 0.75, 0.5, label="attack"),
-        "b": metric(0.913, 0.95, 0.9, goal="max", role="utility", attack=False, label="accuracy"),
-        "c": metric(-0.25, 0.0, 0.5, goal="min", role="utility", attack=False, label="drop (points)"),
-        "d": metric(12345.0, 1.0, 1.0, goal="min", role="info", attack=False, label="odd"),
+        "b": metric(0.913, 0.95, 0.9, goal="max", role="utility", unit="fraction", attack=False, label="accuracy"),
+        "c": metric(-0.25, 0.0, 0.5, goal="min", role="utility", unit="points", attack=False, label="drop (points)"),
+        "d": metric(12345.0, 1.0, 1.0, goal="min", role="info", unit="number", attack=False, label="odd"),
     }
     text = render(summarise([record(World(), METHODS[2], 0, metrics=metrics)])).markdown
     assert re.search(r"\| \.512 \| \.012 \| 91\.3 \| −0\.2 \| 1\.23e\+04 \|", text)
