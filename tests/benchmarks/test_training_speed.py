@@ -114,9 +114,7 @@ def test_simclr_is_five_times_as_fast_as_a_per_image_pipeline(benchmark: Any) ->
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     data = images()
-    loader = DataLoader(
-        _PerImage(data), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
-    )
+    loader = DataLoader(_PerImage(data), BATCH, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     rival, seconds = build("simclr", 0), []
     for _ in range(3):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Images per second of SimCLR's chain on 32 x 32 RGB: whole batches here, kornia's batches, torchvision image by image."""
+"""Images per second of SimCLR's chain on 32 x 32 RGB: whole batches here and by kornia, torchvision image by image."""
 
 from collections.abc import Callable, Iterator
 from statistics import median

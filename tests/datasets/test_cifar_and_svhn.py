@@ -12,8 +12,7 @@ import scipy.io
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN
 
 from benchmark.api import Dataset
-from benchmark.datasets.cifar10 import Cifar10
-from benchmark.datasets.cifar100 import Cifar100
+from benchmark.datasets.cifar import Cifar10, Cifar100
 from benchmark.datasets.svhn import Svhn
 from benchmark.errors import BenchmarkError
 

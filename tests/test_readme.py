@@ -1,0 +1,40 @@
+"""The README is what a newcomer types: its method works as it stands, and the names that it drops exist."""
+
+import re
+import sys
+
+import pytest
+
+from benchmark import ROOT
+from benchmark.cli import main
+from benchmark.plan import SUITES
+from benchmark.specs import suite_names
+from tests.tiny import own_process, places, suite_file
+
+README = ROOT.parent / "README.md"
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return README.read_text(encoding="utf-8")
+
+
+def test_every_suite_of_the_table_exists_and_every_suite_is_in_the_table(text):
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.M)) == set(suite_names(SUITES))
+
+
+def test_every_file_that_it_links_or_shows_is_there(text):
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT.parent / target).is_file(), target
+
+
+def test_the_method_of_the_readme_runs_as_it_stands(text, tmp_path, monkeypatch, capsys):
+    plugin = tmp_path / "head_only.py"
+    plugin.write_text(re.search(r"```python\n(.*?)```", text, re.S)[1], encoding="utf-8")
+    words = ["run", "--plugin", plugin, "--method", "head_only", "--executor", "serial"]
+    words += ["--suite", suite_file(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words), *places(tmp_path)])
+    with own_process(monkeypatch), pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "head_only" in capsys.readouterr().out
