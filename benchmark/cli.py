@@ -101,7 +101,7 @@ def run(
     plan = session.plan(suite, options, task, method, seeds, plugin)
     console = Console(stderr=as_json)
     if dry_run:
-        _print_plan(plan, jobs, as_json)
+        _print_plan(plan, options, jobs, as_json)
         return
     try:
         outcome = session.run(plan, options, executor, jobs, console, quiet)
@@ -134,12 +134,13 @@ def plan_command(
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    _print_plan(session.plan(suite, options, task, method, seeds, plugin), jobs, as_json)
+    _print_plan(session.plan(suite, options, task, method, seeds, plugin), options, jobs, as_json)
 
 
-def _print_plan(plan: Any, jobs: int, as_json: bool) -> None:
+def _print_plan(plan: Any, options: Any, jobs: int, as_json: bool) -> None:
     from benchmark import session
 
+    session.rehearse(plan, options)
     content = session.plan_as_json(plan, jobs)
     print(json.dumps(content) if as_json else session.plan_in_words(content))
 

@@ -104,7 +104,7 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     worker = Worker(job, progress)
     try:
         status, error = worker.train() if job.kind == "train" else worker.run()
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         status, error = "failed", _explain(problem)
         if job.kind == "run":
             try:
@@ -141,6 +141,10 @@ class Worker:
             self.record("diverged", meta["error"], meta)
             return "diverged", meta["error"]
         outputs = self.outputs("unlearned", fresh=self.job.fresh)
+        if not all(np.isfinite(array).all() for array in outputs.values()):
+            error = "an output of the unlearned model is not finite, though its weights are."
+            self.record("diverged", error, meta)
+            return "diverged", error
         with self.stages.timed("score", torch.device("cpu")):
             metrics = score(self.job.run.metrics, self.task.paradigm, outputs, **references)
             curves = curves_of(self.job.run.metrics, self.task.paradigm, outputs, **references)
@@ -255,7 +259,9 @@ class Worker:
     def record(self, status: Status, error: str | None, meta: dict[str, Any] | None = None, **found: Any) -> None:
         """Leave the run's record."""
         method = _method_class(self.job.run.method)
-        self.store.put(self.job.key, meta={"status": status})  # with the record: this run is done, here
+        what = f"{self.task.name}, {self.job.run.method}, seed {self.job.run.seed}"
+        marker = {"status": status, "what": what}  # with the record it says: this run is done, here
+        self.store.put(self.job.key, meta=marker, replace=self.job.fresh)
         self.records.add(
             Record(
                 key=self.job.key,
@@ -385,6 +391,6 @@ def _status(paradigm: str, outputs: dict[str, NDArray[Any]], unchanged: bool) ->
     return "collapsed" if cosines.mean() > 0.99 else "ok"
 
 
-def _explain(problem: Exception) -> str:
+def _explain(problem: BaseException) -> str:
     """One sentence for our own errors, the traceback for everybody else's."""
     return str(problem) if isinstance(problem, BenchmarkError) else traceback.format_exc(limit=-8)

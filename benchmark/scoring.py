@@ -57,14 +57,14 @@ def score(
 def curves_of(
     names: list[str], paradigm: str, outputs: Outputs, original: Outputs, retrained: Outputs
 ) -> dict[str, AttackCurves]:
-    """Attack name -> ROC and quantiles of its scores on all three models."""
+    """Headline attack -> ROC and quantiles of its scores on all three models, for figures."""
     curves: dict[str, AttackCurves] = {}
     for metric, info in _applicable(names, paradigm):
         by_model = {name: metric.scores(o) for name, o in _models(outputs, original, retrained).items()}
-        for attack in by_model["unlearned"]:
+        for attack in (name for name in by_model["unlearned"] if info.values[name].headline):
             curves[attack] = AttackCurves(
-                fpr=FPR_GRID.tolist(),
-                levels=LEVELS.tolist(),
+                fpr=_short(FPR_GRID),
+                levels=_short(LEVELS),
                 label=info.values[attack].label,
                 **{model: _curve(scores[attack]) for model, scores in by_model.items()},
             )
@@ -82,5 +82,10 @@ def _applicable(names: list[str], paradigm: str) -> list[tuple[Metric, MetricInf
 
 def _curve(scores: dict[str, NDArray[np.float64]]) -> Curve:
     tpr: Any = roc_on_grid(scores["forget"], scores["heldout"], FPR_GRID)
-    quantiles = {name: np.quantile(values, LEVELS).tolist() for name, values in scores.items()}
-    return Curve(tpr=np.asarray(tpr).tolist(), quantiles=quantiles)
+    quantiles = {name: _short(np.quantile(values, LEVELS)) for name, values in scores.items()}
+    return Curve(tpr=_short(tpr), quantiles=quantiles)
+
+
+def _short(values: Any) -> list[float]:
+    """Five significant digits."""
+    return [float(f"{value:.5g}") for value in values]

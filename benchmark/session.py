@@ -48,26 +48,51 @@ def plan(
     selection = replace(where, tasks=tuple(tasks or ()), methods=tuple(methods or ()), seeds=tuple(range(seeds or 0)))
     store, records = Store(where.store), Records(where.results)
     store.check_writable()
-    work = make_plan(
+    return make_plan(
         suite, selection, lambda task: _fingerprint(task, where), records.keys(), store.keys(), records.read()
     )
-    _rehearse(work, where)
-    return work
+
+
+def rehearse(work: Plan, where: Options) -> None:
+    """Split the data and build the learner of each task that has work: a mistake in them stops nothing halfway.
+
+    Raises:
+        BenchmarkError: If the forget set is empty or everything, images do not suffice, or a parameter is wrong.
+    """
+    if not work.jobs:
+        return
+    from benchmark.data import DataCache
+    from benchmark.jobs import load_task
+    from benchmark.learners.factory import build_learner
+
+    for job in {job["run"]["task"]["name"]: job for job in reversed(work.jobs.values())}.values():
+        task = TaskSpec.model_validate(job["run"]["task"])
+        info = registry.get("dataset", task.dataset.name.partition(":")[0]).info
+        try:
+            cache = DataCache(where.store / "datasets")
+            images = load_task(task, job["run"]["seed"], where.data, cache, job["keys"]["dataset"])["retain"]
+            build_learner(task.learner, task.views, info, images.images.shape[1], len(images.classes), seed=0)
+        except (BenchmarkError, TypeError, ValueError) as error:
+            raise BenchmarkError(f"suite {work.suite!r}, task {task.name!r}: {error}") from error
 
 
 def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Console, quiet: bool) -> "Outcome":
     """Run a plan and build the report.
 
     Raises:
-        BenchmarkError: If there is no such executor, or the results cannot be written.
+        BenchmarkError: If there is no such executor, the results cannot be written, or a task cannot be made.
     """
-    executor = registry.get("executor", executor_name).target
+    start = registry.get("executor", executor_name).target
     Records(where.results).check_writable()
     for folder in (where.store, where.results / "records"):
         remove_leftovers(folder)
     summary = Summary(workers=jobs)
     if work.jobs:
-        summary = execute(work, executor(workers=jobs), jobs, choose(console, quiet))
+        executor = start(workers=jobs)  # its workers get ready while the tasks are rehearsed
+        rehearse(work, where)
+        summary = execute(work, executor, jobs, choose(console, quiet))
+    summary.failed += _failed_before(work, Store(where.store))
+    summary.notes += _left_out()
     outdated = _outdated(where.results)
     return Outcome(summary, work, None if outdated is None else build_report(where.results, draw=outdated))
 
@@ -101,13 +126,14 @@ class Outcome:
         if self.report is not None:
             self.report.show(console)
         for note in self.summary.notes:
-            console.print(f"note: {note}", markup=False, highlight=False)
+            console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
         done = f"{self.summary.done} jobs done in {in_time(self.summary.seconds)}, {len(self.plan.cached)} runs cached"
         if self.summary.done:
             done += f"; harness {100 * self.summary.harness_share:.1f} % of {self.summary.workers} workers' time"
-        console.print(done + ".", highlight=False)
+        console.print(done + ".", highlight=False, soft_wrap=True)
         for job, error in self.summary.failed:
-            console.print(f"failed: {job}: {error.strip().splitlines()[-1]}", markup=False, highlight=False)
+            reason = error.strip().splitlines()[-1]
+            console.print(f"failed: {job}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
@@ -131,6 +157,7 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
             for key, job in work.jobs.items()
         ],
         "not_applicable": [{"task": t, "method": m, "why": why} for t, m, why in work.not_applicable],
+        "notes": _left_out(),
     }
 
 
@@ -148,7 +175,21 @@ def plan_in_words(content: dict[str, Any]) -> str:
         counts[(job["task"], job["role"])] = counts.get((job["task"], job["role"]), 0) + 1
     lines += [f"  {task}: {role} x {count}" for (task, role), count in counts.items()]
     lines += [f"  {row['task']}: {row['method']} is not applicable: {row['why']}" for row in content["not_applicable"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"note: {note}" for note in content["notes"])])
+
+
+def _failed_before(work: Plan, store: Store) -> list[tuple[str, str]]:
+    """Cached runs whose record is one of a failure: a method that raises would only raise again."""
+    found = ((key, store.meta(key) or {}) for key in sorted(work.cached))
+    return [
+        (str(meta.get("what", key)), "failed in an earlier run; its record says why, --fresh runs it again")
+        for key, meta in found
+        if meta.get("status") == "failed"
+    ]
+
+
+def _left_out() -> list[str]:
+    return [f"{place} is left out ({reason})." for place, reason in registry.unavailable().items()]
 
 
 def _outdated(results: Path) -> bool | None:
@@ -163,29 +204,6 @@ def _fingerprint(task: TaskSpec, where: Options) -> str:
 
     dataset = make("dataset", task.dataset, f"task {task.name!r}")
     return DataCache(where.store / "datasets").fingerprint(dataset.files(where.data))
-
-
-def _rehearse(work: Plan, where: Options) -> None:
-    """Split the data and build the learner of each task that has work: a mistake in them stops nothing halfway.
-
-    Raises:
-        BenchmarkError: If the forget set is empty or everything, images do not suffice, or a parameter is wrong.
-    """
-    if not work.jobs:
-        return
-    from benchmark.data import DataCache
-    from benchmark.jobs import load_task
-    from benchmark.learners.factory import build_learner
-
-    for job in {job["run"]["task"]["name"]: job for job in reversed(work.jobs.values())}.values():
-        task = TaskSpec.model_validate(job["run"]["task"])
-        info = registry.get("dataset", task.dataset.name.partition(":")[0]).info
-        try:
-            cache = DataCache(where.store / "datasets")
-            images = load_task(task, job["run"]["seed"], where.data, cache, job["keys"]["dataset"])["retain"]
-            build_learner(task.learner, task.views, info, images.images.shape[1], len(images.classes), seed=0)
-        except (BenchmarkError, TypeError, ValueError) as error:
-            raise BenchmarkError(f"suite {work.suite!r}, task {task.name!r}: {error}") from error
 
 
 def _check_device(device: str) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import tempfile
 import uuid
@@ -28,6 +29,7 @@ from benchmark.specs import Record
 if TYPE_CHECKING:
     from torch import Tensor
 
+_NUMBERS = re.compile(r"\[\n[\s\d.eE+,-]+\]")  # a list of numbers, which a reader wants on one line
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -155,7 +157,8 @@ class Records:
         repeat = 1
         while (path := folder / (f"{stem}.json" if repeat == 1 else f"{stem}.{repeat}.json")).exists():
             repeat += 1
-        write_atomic(path, (record.model_dump_json(indent=1) + "\n").encode())
+        text = _NUMBERS.sub(lambda numbers: " ".join(numbers[0].split()), record.model_dump_json(indent=1))
+        write_atomic(path, f"{text}\n".encode())
         return path
 
     def keys(self) -> set[str]:
@@ -227,8 +230,15 @@ def remove_leftovers(folder: Path) -> int:
     """Remove the temporary files that killed processes of this machine left; return how many."""
     removed = 0
     for path in Path(folder).rglob(f".tmp-{_HOST}-*"):
-        pid = int(path.name.split("-")[2])
-        if not psutil.pid_exists(pid):
+        if not _lives(int(path.name.split("-")[2])):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process can still write; a killed one that nobody waited for cannot."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

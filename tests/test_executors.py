@@ -8,7 +8,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 
 from benchmark import registry, session
 from benchmark.display import Display
@@ -24,14 +23,8 @@ PATIENCE = 60.0
 
 @pytest.fixture(autouse=True)
 def own_process(monkeypatch) -> Iterator[None]:
-    """What executors set for a whole process is set back."""
-    monkeypatch.setattr(registry, "_index", tiny.own_index())
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        monkeypatch.setenv(variable, "1")
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    with tiny.own_process(monkeypatch):
+        yield
 
 
 def planned(folder: Path, changes: dict[str, Any], plugins: list[Path]) -> Plan:
@@ -70,7 +63,8 @@ MISDEEDS = {
     "leaves": "raise SystemExit(0)",
     "raises": "raise RuntimeError('broken on purpose')",
     "spoils": "import os, random, torch; torch.set_default_dtype(torch.float64); torch.manual_seed(1); random.seed(1); "
-    "torch.set_num_threads(2); torch.use_deterministic_algorithms(False); os.environ['OMP_NUM_THREADS'] = '7'; os.chdir('/')",
+    "torch.set_num_threads(2); torch.use_deterministic_algorithms(False); os.environ['OMP_NUM_THREADS'] = '7'; "
+    "os.chdir('/')",
 }
 
 
@@ -93,6 +87,11 @@ def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves
     assert {"dies", "killed"} <= {job["role"] for job in again.jobs.values()}  # no record, so they are tried again
     assert {"raises", "retrain", "no_op", "fine_tune"}.isdisjoint(job["role"] for job in again.jobs.values())
     assert all(job["kind"] == "run" for job in again.jobs.values())
+
+
+def test_a_method_that_exits_has_failed_like_one_that_raises(tmp_path):
+    _, records = run(tmp_path, "local", {"methods": ["leaves"]}, [tiny.plugin(tmp_path, "leaves", MISDEEDS["leaves"])])
+    assert records["leaves"].status == "failed"
 
 
 def test_each_job_has_a_process_of_its_own_with_one_thread(tmp_path):

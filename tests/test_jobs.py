@@ -334,6 +334,12 @@ def test_weights_that_are_not_finite_have_diverged(bench, plugin, value):
     assert bench.run("spoiler")["spoiler"]["status"] == "diverged", "also from the store"
 
 
+def test_finite_weights_whose_outputs_overflow_have_diverged(bench, plugin):
+    plugin("giant", "twin = copy_of(learner); [p.data.fill_(1e30) for p in twin.parameters()]; return twin")
+    assert bench.run("giant")["giant"]["status"] == "diverged"
+    assert bench.record("giant").error.startswith("an output of the unlearned model is not finite")
+
+
 def test_a_loss_that_is_not_finite_has_diverged(bench, plugin):
     objective = "{'nothing': (1.0, lambda batch: twin.classifier.bias.sum() * float('nan'))}"
     steps = f"request.optimise(twin, request.retain, {objective}, Optimisation(lr=0.1, epochs=2, batch_size=8))"

@@ -245,6 +245,16 @@ def test_a_record_is_one_file_named_by_task_method_key_and_commit(tmp_path):
     assert method_folder("theirs") == "theirs"
 
 
+def test_a_record_can_be_read_by_people(tmp_path):
+    """A line for each thing that is said; lists of numbers on one, texts as they are."""
+    error = "ValueError: [1,   2]\n  tensor([[1.,\n          2.]])"
+    records, one = Records(tmp_path), record(error=error)
+    lines = records.add(one).read_text().splitlines()
+    assert list(records.read()) == [one] and one.curves
+    assert ' "status": "ok",' in lines
+    assert not [line for line in lines if line.strip(" ,").replace(".", "").isdigit()]
+
+
 def test_adding_never_overwrites(tmp_path):
     records, one = Records(tmp_path), record()
     paths = [records.add(one) for _ in range(3)]

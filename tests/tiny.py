@@ -3,9 +3,13 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+import torch
 
 from benchmark import registry
 from benchmark.specs import Record, Suite
@@ -87,6 +91,18 @@ def plugin(folder: Path, name: str = "theirs", body: str = "", uses: Sequence[st
     path = folder / f"{name}.py"
     path.write_text(PLUGIN.format(name=name, body=body or "pass", uses=tuple(uses)), encoding="utf-8")
     return path
+
+
+@contextmanager
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What commands and executors change in a process is changed back: plug-ins, threads, determinism."""
+    monkeypatch.setattr(registry, "_index", own_index())
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def own_index() -> registry._Index:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future
+from multiprocessing import forkserver
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,6 +25,7 @@ class Local(Executor):
             os.environ.setdefault(variable, "1")  # read when a worker's libraries load
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_WARM)
+        forkserver.ensure_running()  # it imports while this process goes on
         self._pool = ProcessPool(max_workers=workers, max_tasks=1, context=context)
         self._jobs: dict[Future[Any], dict[str, Any]] = {}
         self._done: SimpleQueue[Future[Any]] = SimpleQueue()

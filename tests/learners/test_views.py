@@ -143,9 +143,7 @@ def test_geometry_of_a_batch_equals_kornia() -> None:
 def test_composed_geometry_equals_its_parts_in_order_on_a_smooth_image() -> None:
     y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
     images = (0.3 * x + 0.6 * y).expand(1, 1, 64, 64)
-    turn = Draws(
-        count=1, angle=torch.tensor([0.2]), zoom=torch.tensor([1.1]), shift=torch.tensor([[0.05, 0.1]])
-    )
+    turn = Draws(count=1, angle=torch.tensor([0.2]), zoom=torch.tensor([1.1]), shift=torch.tensor([[0.05, 0.1]]))
     crop = Draws(count=1, box=torch.tensor([[10.0, 6.0, 40.0, 48.0]]), flip=torch.tensor([True]))
     in_parts = NOTHING.apply(NOTHING.apply(images, crop), turn)
     at_once = NOTHING.apply(images, dataclasses.replace(turn, box=crop.box, flip=crop.flip))
@@ -174,9 +172,7 @@ def test_greyscale_equals_torchvision() -> None:
 
 def test_colour_chain_equals_torchvision_in_the_stated_order() -> None:
     images = pictures()
-    draws = dataclasses.replace(SIMCLR, crop_scale=None, flip=0.0, greyscale=0.0).draw(
-        6, (3, 12, 10), seeded()
-    )
+    draws = dataclasses.replace(SIMCLR, crop_scale=None, flip=0.0, greyscale=0.0).draw(6, (3, 12, 10), seeded())
     expected = images.clone()
     for row in range(6):
         for name in ("brightness", "contrast", "saturation"):
@@ -191,9 +187,7 @@ def test_contrast_saturation_and_blur_of_a_batch_equal_kornia() -> None:
     factor, sigma = torch.tensor([0.3, 0.8, 1.2, 1.7]), torch.tensor([0.4, 0.7, 1.0, 1.3])
     contrast = kornia.enhance.adjust_contrast_with_mean_subtraction(images, factor)
     saturation = kornia.enhance.adjust_saturation_with_gray_subtraction(images, factor)
-    blur = kornia.filters.gaussian_blur2d(
-        images, (17, 17), sigma[:, None].expand(4, 2), border_type="reflect"
-    )
+    blur = kornia.filters.gaussian_blur2d(images, (17, 17), sigma[:, None].expand(4, 2), border_type="reflect")
     # kornia's grey weighs .299, .587, .114 and torchvision's .2989: the tolerance of both colours
     assert worst(NOTHING.apply(images, Draws(count=4, contrast=factor)), contrast) < 5e-4
     assert worst(NOTHING.apply(images, Draws(count=4, saturation=factor)), saturation) < 5e-4
@@ -228,9 +222,7 @@ def test_hue_keeps_luma_and_greys_and_can_be_undone() -> None:
 def test_hue_turns_the_way_torchvision_turns() -> None:
     images = pictures() * 0.4 + 0.3
     expected = torchvision_functional.adjust_hue(images, 0.1)
-    same, opposite = (
-        NOTHING.apply(images, Draws(count=6, hue=torch.full((6,), turn))) for turn in (0.1, -0.1)
-    )
+    same, opposite = (NOTHING.apply(images, Draws(count=6, hue=torch.full((6,), turn))) for turn in (0.1, -0.1))
     assert (same - expected).abs().mean() < 0.5 * (opposite - expected).abs().mean()
 
 
@@ -406,9 +398,7 @@ def test_crop_boxes_fit_and_their_area_is_uniform(shape: tuple[int, int, int]) -
 
 
 def test_ranges_of_the_other_draws() -> None:
-    policy = ViewPolicy(
-        crop_padding=2, rotation=0.3, zoom=(0.8, 1.2), shift=0.1, brightness=0.4, contrast=1.5, hue=0.2
-    )
+    policy = ViewPolicy(crop_padding=2, rotation=0.3, zoom=(0.8, 1.2), shift=0.1, brightness=0.4, contrast=1.5, hue=0.2)
     draws = policy.draw(COUNT, (3, 12, 10), seeded())
     expected = {"angle": (-0.3, 0.3), "zoom": (0.8, 1.2), "brightness": (0.6, 1.4), "contrast": (0, 2.5)}
     for name, (low, high) in (expected | {"hue": (-0.2, 0.2)}).items():

@@ -1,0 +1,134 @@
+"""One room per idea and one direction of dependency: DESIGN §2, held against the source."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmark import ROOT, component_folder, registry
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if not {"methods", "datasets"} & set(path.relative_to(ROOT).parts))
+COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(component_folder(folder).glob("*.py"))]
+LIGHT = (
+    "errors", "registry", "specs", "components", "api", "store", "provenance", "stats", "history", "report",
+    "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
+)  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    """`learners.moco` for benchmark/learners/moco.py."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> set[str]:
+    """What a file imports of ours, without `benchmark.`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "benchmark":
+            found |= {f"benchmark.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return {name.removeprefix("benchmark.") for name in found if name.startswith("benchmark.")}
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_methods_and_datasets_import_the_api_and_nothing_else_of_ours(path):
+    assert imported(path) <= {"api"}
+
+
+def test_methods_and_datasets_are_no_packages_of_their_own():
+    assert not [path for path in COMPONENTS if path.stem == "__init__"]
+
+
+def test_what_only_reads_never_imports_torch():
+    there = {name_of(path) for path in FILES}
+    modules = [f"benchmark.{name}" for name in LIGHT if name in there]
+    assert len(modules) >= 17
+    code = f"""
+import importlib, sys
+for name in {modules!r}:
+    importlib.import_module(name)
+    assert "torch" not in sys.modules, name
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=False)
+    assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+
+
+COMMANDS = {"cli", "session", "catalogue", "runner", "display", "plan", "executors", "report", "history", "warm"}
+WORK = {"jobs", "observe", "scoring"}
+MODELS = {"training", "input_gradients", "learners", "data", "decoding"}
+NEVER = {
+    "report": COMMANDS - {"report"} | WORK | MODELS,
+    "stats": COMMANDS | WORK | MODELS,
+    "history": COMMANDS - {"report", "history"} | WORK | MODELS,
+    "metrics": COMMANDS | WORK | MODELS,
+    "jobs": COMMANDS,
+    "observe": COMMANDS | {"jobs"},
+    "scoring": COMMANDS | MODELS | {"jobs"},
+    "training": COMMANDS | WORK,
+    "input_gradients": COMMANDS | WORK,
+    "learners": COMMANDS | WORK | {"training", "input_gradients"},
+    "scenarios": COMMANDS | WORK | MODELS,
+    "data": COMMANDS | WORK | MODELS - {"data"},
+    "decoding": COMMANDS | WORK | MODELS,
+    "store": COMMANDS | WORK | MODELS | {"api", "registry"},
+    "specs": COMMANDS | WORK | MODELS | {"api", "registry", "store"},
+    "registry": COMMANDS | WORK | MODELS | {"api", "specs", "store"},
+    "errors": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
+    "components": COMMANDS | WORK | MODELS,
+    "plan": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
+    "display": {"cli", "session", "catalogue", "runner", "executors", "report", "history"} | WORK | MODELS,
+    "runner": {"cli", "session", "catalogue", "executors", "report", "history"} | WORK | MODELS,
+}  # fmt: skip
+"""Room -> rooms that it must not look into."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_dependencies_run_one_way(path):
+    room = name_of(path).partition(".")[0]
+    assert not {name.partition(".")[0] for name in imported(path)} & NEVER.get(room, set())
+
+
+def words_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of every string of a file; docstrings left out, for they may give examples."""
+    tree = ast.parse(path.read_text())
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            yield node.lineno, node.value
+
+
+def test_the_harness_names_no_method_no_dataset_and_no_metric():
+    """Neither as a whole string nor inside one; those that are plain words (`folder`) may stand in sentences."""
+    values = {value for name in registry.names("metric") for value in registry.get("metric", name).info.values}
+    names = {*registry.names("method"), *registry.names("dataset"), *registry.names("metric"), *values}
+    peculiar = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if not name.isalpha())
+    inside = re.compile(rf"(?<![\w-])({peculiar})(?![\w-])")
+    found = [
+        f"{name_of(path)}:{line}: {text!r}"
+        for path in FILES
+        if name_of(path).partition(".")[0] != "metrics"
+        for line, text in words_of(path)
+        if text in names or inside.search(text)
+    ]
+    assert not found
+
+
+def test_the_harness_builds_no_name_of_a_metric_either():
+    """No beginning of one (`mia_`, `acc_`) stands in a string, from which an f-string would make the rest."""
+    values = {value for name in registry.names("metric") for value in registry.get("metric", name).info.values}
+    beginnings = {value[: value.index("_") + 1] for value in values if "_" in value}
+    found = [
+        f"{name_of(path)}:{line}: {text!r}"
+        for path in FILES
+        if name_of(path).partition(".")[0] != "metrics"
+        for line, text in words_of(path)
+        if text in beginnings
+    ]
+    assert not found
