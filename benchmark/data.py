@@ -158,6 +158,14 @@ def split_task(data: ImageData, scenario: Any, split: SplitSpec, label_noise: fl
     return TaskData(sets, dropped, len(data) + dropped, retain_comparable=not scenario.exclusive)
 
 
+def join(parts: list[ImageData]) -> ImageData:
+    """Several sets as one, ordered by index so that the order of the parts does not matter."""
+    first = parts[0]
+    names = ("images", "labels", "indices", "test")
+    joined = ImageData(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names}, classes=first.classes)
+    return joined.select(joined.indices.argsort())
+
+
 def _without_duplicates(data: ImageData) -> tuple[ImageData, int]:
     """Keep one of each set of pixel-identical images, the test part's first."""
     order = np.argsort(~data.test.numpy(), kind="stable")
@@ -290,12 +298,18 @@ class DataCache:
         return known.read_text()
 
     def load(self, key: str, decode: Callable[[], ImageData]) -> ImageData:
-        """The dataset stored under `key`, decoded by `decode()` if it is not there yet."""
+        """The dataset stored under `key`, decoded by `decode()` if it is not there or cannot be read."""
         file = self.folder / "decoded" / f"{key}.safetensors"
-        if not file.is_file():
+        try:
+            return self._read(file)
+        except (FileNotFoundError, safetensors.SafetensorError):
             data = decode()
             tensors = {"images": data.images, "labels": data.labels, "test": data.test}
             write_atomic(file, safetensors.torch.save(tensors, {"classes": json.dumps(data.classes)}))
+        return self._read(file)
+
+    @staticmethod
+    def _read(file: Path) -> ImageData:
         with safetensors.safe_open(file, framework="pt") as stored:
             images, labels, test = (stored.get_tensor(name) for name in ("images", "labels", "test"))
             return ImageData.of(images, labels, test, json.loads(stored.metadata()["classes"]))

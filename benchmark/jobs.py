@@ -26,7 +26,7 @@ from torch import Tensor
 from benchmark import registry
 from benchmark.api import Method, info_of
 from benchmark.components import build, make
-from benchmark.data import DataCache, ExampleSet, Forbidden, ImageData, TaskData, split_task
+from benchmark.data import DataCache, ExampleSet, Forbidden, ImageData, TaskData, join, split_task
 from benchmark.errors import BenchmarkError, Diverged
 from benchmark.learners.base import Learner
 from benchmark.learners.factory import build_learner
@@ -332,14 +332,6 @@ def load_task(task: TaskSpec, seed: int, root: Path, cache: DataCache, dataset_k
     data = cache.load(dataset_key, decode)
     split_seed = derive_seed(task.name, "split", seed if task.split.seed is None else task.split.seed)
     return split_task(data, make("scenario", task.scenario, task.name), task.split, task.label_noise, split_seed)
-
-
-def join(parts: list[ImageData]) -> ImageData:
-    """Several sets as one, ordered by index so that the order of the parts does not matter."""
-    first = parts[0]
-    names = ("images", "labels", "indices", "test")
-    joined = ImageData(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names}, classes=first.classes)
-    return joined.select(joined.indices.argsort())
 
 
 def synchronise(device: torch.device) -> None:

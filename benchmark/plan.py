@@ -303,7 +303,8 @@ def _check_components(task: TaskSpec, place: str) -> None:
     """Raise BenchmarkError if the task names what is not there, or sets what cannot be set."""
     make("dataset", task.dataset, place)
     make("scenario", task.scenario, place)
-    registry.get("learner", task.learner.name, place)
+    if task.learner.name not in registry.names("learner"):
+        raise UnknownName("learner", task.learner.name, registry.names("learner"), place)
     known = registry.names("method")
     for name in task.methods:
         if name not in known:

@@ -394,7 +394,6 @@ def test_what_the_store_lost_is_computed_again_and_said(command, tmp_path, here)
     assert [tiny.said(record) for record in after] == [tiny.said(before)] * 2
 
 
-@pytest.mark.xfail(strict=True, reason="data.DataCache.load trusts what it finds; a cut file is a traceback")
 def test_a_damaged_decoded_dataset_is_decoded_again(command, tmp_path, here):
     words = ["run", "--method", "no_op", "--executor", "serial", "--quiet", *here]
     assert command(*words, "--dry-run").code == 0
