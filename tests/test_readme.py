@@ -38,3 +38,14 @@ def test_the_method_of_the_readme_runs_as_it_stands(text, tmp_path, monkeypatch,
         main()
     assert ended.value.code == 0
     assert "head_only" in capsys.readouterr().out
+
+
+def test_every_number_of_its_table_stands_in_the_leaderboard(text):
+    shown = re.search(r"<!-- results:begin -->(.*?)<!-- results:end -->", text, re.S)[1]
+    board = (ROOT.parent / "results" / "leaderboard.md").read_text(encoding="utf-8").replace("\u00a0", " ")
+    rows = [row for row in shown.splitlines() if row.startswith("|")][2:]
+    known = [row for row in board.splitlines() if row.startswith("|")]
+    assert len(rows) > 8
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert any(all(f" {cell} |" in line for cell in cells if cell) for line in known), row
