@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import registry
-from benchmark.api import MethodInfo, MetricInfo
+from benchmark.api import Method, MethodInfo, MetricInfo
+from benchmark.components import build
 from benchmark.errors import BenchmarkError, UnknownName
 from benchmark.plan import SUITES
 from benchmark.specs import load_suite, suite_names
@@ -46,7 +47,7 @@ def table(kind: str, content: list[Row]) -> Table:
     for column in columns:
         shown.add_column(column.replace("_", " "), overflow="fold")
     for row in content:
-        shown.add_row(*(_words(row.get(column, "")) for column in columns))
+        shown.add_row(*(Text(_words(row.get(column, ""))) for column in columns))  # names have brackets
     return shown
 
 
@@ -89,7 +90,7 @@ def _row(kind: str, name: str) -> Row:
         return {"name": name, "error": str(error)}
     info = component.info
     if kind == "method":
-        return {"name": name, **_method_row(info)}
+        return {"name": name, **_method_row(name, component.target, info)}
     if kind == "dataset":
         facts = {"title": info.title, "classes": info.classes, "shape": info.shape, "licence": info.licence}
         return {"name": name, **facts}
@@ -100,13 +101,22 @@ def _row(kind: str, name: str) -> Row:
     return {"name": name, "description": info}
 
 
-def _method_row(info: MethodInfo) -> Row:
+def _method_row(name: str, target: type, info: MethodInfo) -> Row:
+    """What a method, or its preset, applies to and reads with its default parameters."""
+    preset = _preset(name, info)
+    on_classifiers: Method = build(target, preset, name)
+    on_encoders: Method = build(target, {**info.contrastive, **preset}, name)
+    methods = {p: on_classifiers if p == "supervised" else on_encoders for p in sorted(info.paradigms)}
     return {
         "paper": info.paper,
-        "learners": sorted(info.paradigms),
+        "learners": [paradigm for paradigm, method in methods.items() if method.refuses(paradigm) is None],
         "scenarios": "all" if info.scenarios is None else sorted(info.scenarios),
-        "access": sorted(info.uses),
+        "access": sorted(set().union(*(method.reads() for method in methods.values()))),
     }
+
+
+def _preset(name: str, info: MethodInfo) -> Row:
+    return dict(info.presets.get(name.partition("[")[2].rstrip("]"), {}))
 
 
 def _more(kind: str, name: str) -> Row:
@@ -114,8 +124,8 @@ def _more(kind: str, name: str) -> Row:
     more: Row = {}
     if kind == "method":
         info: MethodInfo = component.info
-        preset = info.presets.get(name.partition("[")[2].rstrip("]"), {})
-        more = {"presets": sorted(info.presets), "defaults_on_encoders": dict(info.contrastive), "preset": dict(preset)}
+        defaults = dict(info.contrastive)
+        more = {"presets": sorted(info.presets), "defaults_on_encoders": defaults, "preset": _preset(name, info)}
     if kind == "dataset":
         more = {"citation": component.info.citation}
     if kind == "metric":

@@ -285,6 +285,15 @@ def test_everything_can_be_shown(command, name, kind, fact):
     assert page.code == 0 and name.partition("[")[0] in page.out
 
 
+def test_presets_are_listed_by_their_whole_name_with_what_they_read_and_apply_to(command):
+    listed = command("list", "methods").out
+    assert "[placebo]" in re.sub(r"[^\w\[\]]", "", listed)
+    rows = {row["name"]: row for row in command("list", "methods", "--json").json}
+    assert rows["gradient_constraint[placebo]"]["access"] == ["retain", "third_party"]
+    assert rows["gradient_constraint[max_prob]"]["learners"] == ["supervised"]
+    assert rows["gradient_penalty"]["access"] == ["forget", "retain"]
+
+
 def test_a_page_says_where_a_method_comes_from_and_what_may_be_set(command):
     page = command("show", "fine_tune").out
     assert "2108.11577" in page and "fine_tune.py" in page
