@@ -107,7 +107,8 @@ def rival_epoch(learner: Learner, loader: "DataLoader[tuple[Tensor, Tensor]]", h
         optimizer.step()
 
 
-def test_simclr_against_a_per_image_pipeline(benchmark: Any) -> None:
+@pytest.mark.xfail(reason="3.0 measured where torchvision makes 7,000 views/s; the goal of 5 stands")
+def test_simclr_is_five_times_as_fast_as_a_per_image_pipeline(benchmark: Any) -> None:
     """Both in this run: SimCLR, 32 x 32 RGB, small ResNet of stride 2, batch 256, two threads, bfloat16 here.
 
     The ratio depends on how fast the machine is at PIL and at convolutions: 3 where both views of an image cost PIL
@@ -132,4 +133,4 @@ def test_simclr_against_a_per_image_pipeline(benchmark: Any) -> None:
     ratio = min(seconds) / benchmark.stats.stats.min
     benchmark.extra_info |= {"rival_images_per_second": round(IMAGES / min(seconds)), "ratio": round(ratio, 2)}
     say(benchmark, f"SimCLR, ours {ratio:.1f} x torchvision's {IMAGES / min(seconds):,.0f} images/s")
-    assert ratio > 1
+    assert ratio >= 5
