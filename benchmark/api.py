@@ -19,14 +19,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, UndeclaredAccess
 from benchmark.registry import register
-from benchmark.specs import Goal, Optimisation, Role, SplitSpec, Unit
+from benchmark.specs import Goal, Optimisation, Role, Signal, SplitSpec, Tier, Unit
 
 if TYPE_CHECKING:
     from benchmark.data import Batch, ExampleSet, ImageData
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 PARADIGMS = frozenset({"supervised", "simclr", "moco", "byol"})
 CONTRASTIVE = PARADIGMS - {"supervised"}
 SETS = frozenset({"forget", "retain", "third_party"})
+Needs = Literal["run", "relearning", "seeds", "pairs", "ensemble"]
 
 _TORCH_NAMES = {
     "Batch": "benchmark.data",
@@ -77,6 +78,7 @@ __all__ = [
     "DatasetInfo",
     "ExampleSet",
     "Executor",
+    "Finding",
     "GradientPenaltyTerm",
     "GradientReading",
     "ImageData",
@@ -87,8 +89,11 @@ __all__ = [
     "MetricInfo",
     "Optimisation",
     "Outputs",
+    "Population",
+    "PopulationMetric",
     "References",
     "Scenario",
+    "Signal",
     "SplitSpec",
     "Term",
     "UndeclaredAccess",
@@ -154,6 +159,7 @@ class MethodInfo:
     presets: Mapping[str, Mapping[str, Any]]
     contrastive: Mapping[str, Any]
     oracle: bool
+    optimises: frozenset[Signal]
 
 
 def register_method(
@@ -166,6 +172,7 @@ def register_method(
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     contrastive: Mapping[str, Any] | None = None,
     oracle: bool = False,
+    optimises: Collection[Signal] = (),
 ) -> Callable[[type], type]:
     """Register an unlearning method.
 
@@ -178,6 +185,7 @@ def register_method(
         presets: Named parameter sets, run as `name[preset]`.
         contrastive: Defaults that differ on contrastive learners.
         oracle: True for exact retraining, whose distance to the retrained model is the oracle floor.
+        optimises: Signals that are its own objective on forget images; numbers made from them do not rank it.
     """
     unknown = set(uses) - SETS
     if unknown:
@@ -191,6 +199,7 @@ def register_method(
         presets or {},
         contrastive or {},
         oracle,
+        frozenset(optimises),
     )
     return _with_info("method", name, info)
 
@@ -312,6 +321,23 @@ class References:
 
 
 @dataclass(frozen=True)
+class Population:
+    """Outputs of many models of one task, one per seed: what population metrics read beside the models they score.
+
+    Attributes:
+        seeds: [S] training seeds, increasing. Where the task's split is in pairs, 2j and 2j+1 share one pool.
+        original: The models before unlearning, in the order of the seeds.
+        retrained: Models that never saw the pool, in the same order.
+        paired: Whether every seed has its partner, who forgot what this one was never shown.
+    """
+
+    seeds: tuple[int, ...]
+    original: Sequence[Outputs]
+    retrained: Sequence[Outputs]
+    paired: bool
+
+
+@dataclass(frozen=True)
 class Value:
     """What a metric's number means: feeds tables, axes and ranks. Headline numbers are columns of the leaderboard."""
 
@@ -321,6 +347,28 @@ class Value:
     unit: Unit = "fraction"
     attack: bool = False
     headline: bool = False
+    signal: Signal | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number of a population, with what it is made of.
+
+    Attributes:
+        value: The number.
+        n: Examples that it rests on.
+        low: Lower end of its 95 % interval, where there is one.
+        high: Upper end.
+        per_seed: [S] where the number is a mean over seeds.
+        per_example: [n] where it is a mean over the examples of the pool, in the order of their indices.
+    """
+
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    per_seed: Sequence[float] = ()
+    per_example: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -331,6 +379,8 @@ class MetricInfo:
     paradigms: frozenset[str]
     values: Mapping[str, Value]
     source: str
+    tier: Tier
+    needs: Needs
 
 
 class Metric(ABC):
@@ -338,7 +388,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
-        """Value name -> number, for one model."""
+        """Value name -> number, for one model; a value that its outputs do not allow is left out."""
 
     def sizes(self, outputs: Outputs) -> dict[str, int]:
         """Value name -> number of examples that it rests on."""
@@ -348,16 +398,48 @@ class Metric(ABC):
         """Value name -> 95 % interval from this model's examples alone, where there is one."""
         return {}
 
+    def notes(self, outputs: Outputs) -> dict[str, str]:
+        """Value name -> why the number cannot be ranked, such as "too few non-members"."""
+        return {}
+
     def scores(self, outputs: Outputs) -> dict[str, dict[str, NDArray[np.float64]]]:
         """For attacks: value name -> set name -> [n] scores, larger = more member-like."""
         return {}
 
 
+class PopulationMetric(ABC):
+    """Scores the saved outputs of many seeds' models together."""
+
+    @abstractmethod
+    def compute(self, models: Sequence[Outputs], population: Population) -> dict[str, Finding]:
+        """Value name -> finding for one model per seed: the unlearned ones, the originals, or retrained ones.
+
+        It is asked about retrained models only if all its goals are `match_retrained`.
+        """
+
+
 def register_metric(
-    name: str, *, values: Mapping[str, Value], source: str, paradigms: Collection[str] = PARADIGMS
+    name: str,
+    *,
+    values: Mapping[str, Value],
+    source: str,
+    paradigms: Collection[str] = PARADIGMS,
+    tier: Tier = "every_run",
+    needs: Needs = "run",
 ) -> Callable[[type], type]:
-    """Register a metric family with the meaning of each of its numbers."""
-    return _with_info("metric", name, MetricInfo(name, frozenset(paradigms), dict(values), source))
+    """Register a metric family with the meaning of each of its numbers.
+
+    Args:
+        name: Its name in suites.
+        values: Each number that it may give, with its meaning.
+        source: Authors, title, venue or arXiv id.
+        paradigms: Where it is defined.
+        tier: The group by which suites choose it.
+        needs: What it reads: one "run", or also what "relearning" leaves of it; for a PopulationMetric all "seeds" of a
+            task, seeds in "pairs" that forget complementary halves of a pool, or an "ensemble": such pairs on one pool
+            for all seeds.
+    """
+    return _with_info("metric", name, MetricInfo(name, frozenset(paradigms), dict(values), source, tier, needs))
 
 
 # -- executors ---------------------------------------------------------------------------------------------

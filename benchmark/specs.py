@@ -23,6 +23,8 @@ Status = Literal["ok", "failed", "diverged", "collapsed", "no_change"]
 Goal = Literal["max", "min", "match_retrained", "info"]
 Unit = Literal["auc", "fraction", "points", "number"]
 Role = Literal["forgetting", "retain_privacy", "utility", "info"]
+Tier = Literal["every_run", "population", "probing", "legacy"]
+Signal = Literal["loss", "entropy", "similarity", "features"]
 
 
 class Spec(BaseModel):
@@ -79,6 +81,8 @@ class SplitSpec(Spec):
     validation: int = Field(0, ge=0)
     test: int | None = Field(None, ge=1, description="all of the dataset's own test part unless said")
     seed: int | None = Field(None, description="one split for all seeds; unless said each seed draws its own")
+    pairs: bool = Field(False, description="seeds 2j and 2j+1 share a pool; fair coins part it, one forgets each half")
+    placebo: bool = Field(False, description="methods are also run on never trained images in the forget set's place")
 
 
 class Evaluation(Spec):
@@ -103,6 +107,7 @@ class TaskSpec(Spec):
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of non-test labels replaced at random")
     evaluation: Evaluation = Evaluation()
     seeds: int | None = Field(None, ge=1, description="instead of the suite's number")
+    ensemble: int | None = Field(None, ge=8, multiple_of=2, description="models a side that population metrics ask for")
     methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
 
     @property
@@ -112,7 +117,15 @@ class TaskSpec(Spec):
 
     def identity(self) -> dict[str, Any]:
         """What makes two tasks the same job: everything but how often and with which method settings."""
-        return self.model_dump(mode="json", exclude={"seeds", "methods"})
+        return self.model_dump(mode="json", exclude={"seeds", "methods", "ensemble"})
+
+    def as_ensemble(self) -> "TaskSpec | None":
+        """The same task with one pool for all seeds, half of it forgotten by each; None if it asks for no ensemble."""
+        if self.ensemble is None:
+            return None
+        split = self.split.model_copy(update={"heldout": None, "pairs": True, "placebo": False, "seed": 0})
+        name = f"{self.name}.ensemble{self.ensemble}"
+        return self.model_copy(update={"name": name, "split": split, "seeds": self.ensemble})
 
 
 class Suite(Spec):
@@ -123,7 +136,7 @@ class Suite(Spec):
     description: str
     seeds: int | list[int] = 3
     methods: list[str] = Field(min_length=1)
-    metrics: list[str] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1, description="names of metrics or of tiers")
     tasks: list[TaskSpec] = Field(min_length=1)
 
     @field_validator("tasks")
@@ -158,23 +171,32 @@ class RunSpec(Spec):
     params: dict[str, Any]
     seed: int
     metrics: list[str]
+    placebo: bool = Field(False, description="the forget set that the method was given was never trained on")
 
 
-class MetricValue(Spec):
-    """One number of one run between its two anchors."""
+class Meaning(Spec):
+    """What a number is, for whoever draws it."""
 
-    value: float
-    original: float
-    retrained: float
-    n: int = Field(ge=1, description="examples that the number rests on")
     goal: Goal
     role: Role
     label: str
     unit: Unit
     attack: bool = False
     headline: bool = False
+    tier: Tier = "every_run"
+    signal: Signal | None = Field(None, description="what it is made from; a method that optimises it is not ranked")
+
+
+class MetricValue(Meaning):
+    """One number of one run between its two anchors."""
+
+    value: float
+    original: float
+    retrained: float
+    n: int = Field(ge=1, description="examples that the number rests on")
     low: float | None = None
     high: float | None = None
+    note: str | None = Field(None, description="why it cannot be ranked, such as too few non-members")
 
     @property
     def gap(self) -> float:
@@ -213,6 +235,8 @@ class Cost(Spec):
     peak_memory_bytes: int = Field(description="allocated on a GPU; resident, libraries included, on a CPU")
     peak_reserved_bytes: int | None = Field(None, description="reserved on a GPU")
     samples_seen: dict[str, int] = {}
+    flops: int | None = Field(None, description="of convolutions and matrix products; counted at a task's first seed")
+    energy_joules: float | None = Field(None, description="of the whole GPU, by its own counter")
     device: str
     threads: int
     load_average: float
@@ -239,6 +263,7 @@ class Record(Spec):
     paradigm: str
     uses: list[str]
     oracle: bool = Field(description="an exact method: its distance to the retrained model is the oracle floor")
+    optimises: list[Signal] = Field([], description="signals that are the method's own objective")
     status: Status
     error: str | None = None
     sizes: dict[str, int] = {}
@@ -253,6 +278,40 @@ class Record(Spec):
     @property
     def task(self) -> str:
         return self.run.task.name
+
+
+class PopulationValue(Meaning):
+    """One number of many seeds' models together, between its anchors where it has them."""
+
+    value: float
+    original: float | None = Field(description="the same of the originals: what doing nothing scores")
+    retrained: float | None = Field(description="the same of retrained models; None where it is a distance to them")
+    low: float | None = None
+    high: float | None = None
+    n: int = Field(ge=1, description="examples that the number rests on")
+    per_seed: list[float] = Field([], description="where it is a mean over seeds, in the order of `seeds`")
+    original_per_seed: list[float] = []
+    per_example: list[float] = Field([], description="in the order of the pool's indices")
+
+
+class PopulationRecord(Spec):
+    """What all seeds of one method on one task say together. Created once, never edited."""
+
+    schema_version: int = RECORD_VERSION
+    key: str
+    suite: str
+    task: TaskSpec
+    method: str
+    params: dict[str, Any]
+    seeds: list[int]
+    oracle: bool
+    optimises: list[Signal] = []
+    status: Status
+    error: str | None = None
+    metrics: dict[str, PopulationValue] = {}
+    seconds: float = Field(description="that the computation took, models and outputs being there")
+    runs: list[str] = Field(description="keys of the runs whose outputs it was computed from, in the order of `seeds`")
+    provenance: Provenance
 
 
 def canonical_hash(value: Any) -> str:
