@@ -291,9 +291,9 @@ class Scenario(ABC):
         """Positions in `labels` ([N], with `indices` [N] in the dataset) of what may be forgotten."""
 
     def forget_count(self, train: int, eligible: int, split: SplitSpec) -> int:
-        """How many of the eligible images are forgotten: by default what held-out and third-party sets leave."""
+        """How many of the eligible images are forgotten: by default what the other sets of the pool leave."""
         taken = [count for count in (split.heldout, split.third_party) if count is not None]
-        return max(0, (eligible - sum(taken)) // (3 - len(taken)))
+        return max(0, (eligible - sum(taken)) // (3 + split.placebo - len(taken)))
 
 
 def register_scenario(name: str, *, description: str) -> Callable[[type], type]:

@@ -57,6 +57,10 @@ MethodOption = Annotated[
     typer.Option("--method", help="Only these methods; wildcards allowed.", autocompletion=_complete_methods),
 ]
 SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Seeds 0 to N-1 instead of the suite's.")]
+MetricsOption = Annotated[
+    list[str] | None,
+    typer.Option("--metrics", help="Metrics or tiers (every_run, population, probing, legacy) instead of the suite's."),
+]
 StoreOption = Annotated[Path | None, typer.Option("--store", help="Folder of trained models and outputs.")]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of records, tables and figures.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder that datasets lie in or are fetched to.")]
@@ -80,6 +84,7 @@ def run(
     task: TaskOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = None,
+    metrics: MetricsOption = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")] = os.cpu_count() or 1,
     executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
     store: StoreOption = None,
@@ -98,7 +103,7 @@ def run(
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    plan = session.plan(suite, options, task, method, seeds, plugin)
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin)
     console = Console(stderr=as_json)
     if dry_run:
         _print_plan(plan, options, jobs, as_json)
@@ -121,6 +126,7 @@ def plan_command(
     task: TaskOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = None,
+    metrics: MetricsOption = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
     store: StoreOption = None,
     results: ResultsOption = Path("results"),
@@ -134,7 +140,39 @@ def plan_command(
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    _print_plan(session.plan(suite, options, task, method, seeds, plugin), options, jobs, as_json)
+    _print_plan(session.plan(suite, options, task, method, seeds, metrics, plugin), options, jobs, as_json)
+
+
+@app.command()
+def score(
+    suite: SuiteOption = "quick",
+    task: TaskOption = None,
+    method: MethodOption = None,
+    seeds: SeedsOption = None,
+    metrics: MetricsOption = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
+    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    store: StoreOption = None,
+    results: ResultsOption = Path("results"),
+    data: DataOption = None,
+    device: DeviceOption = "cpu",
+    plugin: PluginOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute metrics anew from stored outputs, without any model; only what changed since is computed."""
+    from benchmark import session
+
+    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
+    work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
+    console = Console(stderr=as_json)
+    outcome = session.run(work, options, executor, jobs, console, quiet)
+    outcome.summary.notes += notes
+    if as_json:
+        print(json.dumps(outcome.as_json()))
+    else:
+        outcome.show(console)
+    raise typer.Exit(1 if outcome.failed else 0)
 
 
 def _print_plan(plan: Any, options: Any, jobs: int, as_json: bool) -> None:

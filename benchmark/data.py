@@ -24,7 +24,7 @@ from benchmark.specs import SplitSpec
 from benchmark.store import write_atomic
 
 TRAINING_SETS = ("retain", "forget")
-POOL_SETS = ("forget", "heldout", "third_party")
+POOL_SETS = ("forget", "heldout", "third_party", "placebo")
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,14 @@ class TaskData:
         duplicates_dropped: Exact duplicates that were left out to keep the sets apart.
         dataset_size: Images of the whole dataset; every index is below.
         retain_comparable: Whether retain and held-out images are alike but for membership; not if a class is forgotten.
+        coins: Whether a fair coin decided for each image of their pool whether it is forgotten or held out.
     """
 
     sets: dict[str, ImageData]
     duplicates_dropped: int
     dataset_size: int
     retain_comparable: bool
+    coins: bool
 
     def __getitem__(self, name: str) -> ImageData:
         return self.sets[name]
@@ -111,7 +113,17 @@ class TaskData:
         return {name: len(images) for name, images in self.sets.items()}
 
 
-def split_task(data: ImageData, scenario: Any, split: SplitSpec, label_noise: float, seed: int) -> TaskData:
+@dataclass(frozen=True)
+class Coins:
+    """Fair coins part a pool in two; `exchanged` forgets the half that its partner holds out."""
+
+    seed: int
+    exchanged: bool
+
+
+def split_task(
+    data: ImageData, scenario: Any, split: SplitSpec, label_noise: float, seed: int, coins: Coins | None = None
+) -> TaskData:
     """Split a dataset for one task and seed.
 
     Args:
@@ -120,6 +132,7 @@ def split_task(data: ImageData, scenario: Any, split: SplitSpec, label_noise: fl
         split: Sizes.
         label_noise: Fraction of labels outside the test set that are redrawn uniformly from all classes.
         seed: Of the draw.
+        coins: Part the pool of forget and held-out images anew; everything else stays as `seed` drew it.
 
     Raises:
         BenchmarkError: If the forget set would be empty or everything, or images do not suffice.
@@ -138,13 +151,16 @@ def split_task(data: ImageData, scenario: Any, split: SplitSpec, label_noise: fl
         raise BenchmarkError(
             f"the forget set has {forget} of {split.train} training images; it must be neither empty nor everything."
         )
-    wanted = [forget, split.heldout or forget, split.third_party or forget]
+    wanted = [forget, split.heldout or forget, split.third_party or forget, *([forget] if split.placebo else [])]
+    names = POOL_SETS[: len(wanted)]
     if sum(wanted) > len(eligible):
         raise BenchmarkError(
-            f"forget, held-out and third-party sets want {sum(wanted)} images of a pool of {len(eligible)}; "
+            f"{', '.join(names)} sets want {sum(wanted)} images of a pool of {len(eligible)}; "
             "ask for fewer in `scenario` or `split`."
         )
-    positions = dict(zip(POOL_SETS, np.split(eligible[: sum(wanted)], np.cumsum(wanted)[:-1]), strict=True))
+    positions = dict(zip(names, np.split(eligible[: sum(wanted)], np.cumsum(wanted)[:-1]), strict=True))
+    if coins is not None:
+        positions |= _parted(np.concatenate([positions["forget"], positions["heldout"]]), coins)
     rest = rng.permutation(np.setdiff1d(candidates, eligible if scenario.exclusive else eligible[: sum(wanted)]))
     retain = split.train - forget
     if retain + split.validation > len(rest):
@@ -155,7 +171,17 @@ def split_task(data: ImageData, scenario: Any, split: SplitSpec, label_noise: fl
     positions |= {"retain": rest[:retain], "validation": rest[retain : retain + split.validation], "test": test}
     sets = {name: data.select(torch.from_numpy(np.sort(where))) for name, where in positions.items()}
     _check_disjoint(sets)
-    return TaskData(sets, dropped, len(data) + dropped, retain_comparable=not scenario.exclusive)
+    return TaskData(
+        sets, dropped, len(data) + dropped, retain_comparable=not scenario.exclusive, coins=coins is not None
+    )
+
+
+def _parted(pool: np.ndarray, coins: Coins) -> dict[str, np.ndarray]:
+    """Forget and held-out half of a pool; neither may be empty, and of five or more images a side none ever is."""
+    heads = np.random.default_rng(coins.seed).random(len(pool)) < 0.5
+    if heads.all() or not heads.any():
+        raise BenchmarkError(f"fair coins left one half of a pool of {len(pool)} images empty; forget more of them.")
+    return {"forget": pool[heads ^ coins.exchanged], "heldout": pool[~heads ^ coins.exchanged]}
 
 
 def join(parts: list[ImageData]) -> ImageData:

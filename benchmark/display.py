@@ -116,8 +116,9 @@ def in_time(seconds: float) -> str:
 
 def _words(job: Mapping[str, Any]) -> str:
     run = job["run"]
-    action = "train the" if job["kind"] == "train" else "unlearn by"
-    return f"{run['task']['name']}  seed {run['seed']}  {action} {job['role']}"
+    action = {"train": "train the", "run": "unlearn by", "score": "score", "population": "all seeds of"}[job["kind"]]
+    seed = "" if job["kind"] == "population" else f"  seed {run['seed']}"
+    return f"{run['task']['name']}{seed}  {action} {job['role']}"
 
 
 def _line(job: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -1,40 +1,50 @@
 """What a worker does: train, unlearn, observe, score. JSON in, JSON out.
 
 A worker rebuilds every component by name, looks in the store before it computes, and writes whole artefacts, so
-running a job twice is harmless. `train` jobs leave a model and its outputs; `run` jobs leave those and a record.
+running a job twice is harmless. `train` jobs leave a model and its outputs; `run` jobs leave those and a record;
+`score` jobs leave records of runs whose outputs are there; `population` jobs one of what all seeds say together.
 """
 
 import gc
 import os
-import resource
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import registry
-from benchmark.api import Method, info_of
+from benchmark.api import Method, Outputs, Population, info_of
 from benchmark.components import build, make
-from benchmark.data import DataCache, ExampleSet, Forbidden, ImageData, TaskData, join, split_task
+from benchmark.cost import Stages, energy, peak_memory
+from benchmark.data import Coins, DataCache, ExampleSet, Forbidden, ImageData, TaskData, join, split_task
 from benchmark.errors import BenchmarkError, Diverged
 from benchmark.learners.base import Learner
 from benchmark.learners.factory import build_learner
 from benchmark.observe import observe
+from benchmark.populations import measure, stacked, together
 from benchmark.provenance import provenance
-from benchmark.scoring import curves_of, score
-from benchmark.specs import Cost, Record, RunSpec, Status, TaskSpec, derive_seed
-from benchmark.store import Records, Store
+from benchmark.relearning import relearn
+from benchmark.scoring import ROLES, Scorer
+from benchmark.specs import (
+    Cost,
+    PopulationRecord,
+    PopulationValue,
+    Record,
+    RunSpec,
+    Status,
+    TaskSpec,
+    canonical_hash,
+    derive_seed,
+)
+from benchmark.store import PopulationRecords, Records, Store
 from benchmark.training import UnlearningRequest, train
 
 TRAINED_ON = {"original": ("forget", "retain"), "retrained": ("retain",)}
@@ -46,12 +56,17 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
-    kind: Literal["train", "run"]
-    role: str  # "original" or "retrained" for train jobs, the method's name for runs
+    kind: Literal["train", "run", "score", "population"]
+    role: str  # "original" or "retrained" for train jobs, the method's name for runs and populations
     needs: list[str]
     run: RunSpec
     suite: str
     keys: dict[str, str]  # model and outputs keys of original, retrained and, for runs, unlearned; the dataset's
+    sources: dict[str, str]  # metric -> hash of its source
+    batch: list[dict[str, Any]] = []  # of score jobs: key, role, run and keys of each run
+    seeds: list[int] = []  # of population jobs, with the keys of each seed's run, models and outputs
+    members: list[dict[str, str]] = []
+    counts_flops: bool = False
     store: str
     results: str
     data: str
@@ -59,30 +74,6 @@ class Job(BaseModel):
     device: str
     threads: int
     fresh: bool = False
-
-
-@dataclass
-class Stages:
-    """Seconds by stage of one job, by the wall clock and, on a GPU, by the device's own."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    device_seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, name: str, device: torch.device) -> Iterator[None]:
-        """Time what stands inside, the device's queue empty before and after."""
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
-        synchronise(device)
-        start = time.perf_counter()
-        for event in events[:1]:
-            event.record()
-        yield
-        for event in events[1:]:
-            event.record()
-        synchronise(device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        if events:
-            self.device_seconds[name] = events[0].elapsed_time(events[1]) / 1000
 
 
 def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -102,15 +93,7 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     for plugin in job.plugins:
         registry.add_plugin(plugin)
     worker = Worker(job, progress)
-    try:
-        status, error = worker.train() if job.kind == "train" else worker.run()
-    except (Exception, SystemExit) as problem:
-        status, error = "failed", _explain(problem)
-        if job.kind == "run":
-            try:
-                worker.record(status, error)
-            except Exception as another:
-                error += f"\nand no record could be left: {_explain(another)}"
+    status, error = worker.do()
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
 
 
@@ -123,48 +106,134 @@ class Worker:
         self.store, self.records = Store(Path(job.store)), Records(Path(job.results))
         self.device = torch.device(job.device)
         self.stages = Stages()
+        self._scorer = Scorer(self.store, job.sources, self._observed)
         self._data: TaskData | None = None
-        self._dataset_info: Any = None
 
-    # The two kinds of jobs
+    def do(self) -> tuple[Status, str | None]:
+        """The job's status and what went wrong; a failure inside a run or a population leaves its record."""
+        try:
+            done: tuple[Status, str | None] = getattr(self, self.job.kind)()
+            return done
+        except (Exception, SystemExit) as problem:
+            error = _explain(problem)
+            try:
+                if self.job.kind == "run":
+                    self.record("failed", error)
+                elif self.job.kind == "population":
+                    self.record_population("failed", error)
+            except Exception as another:
+                error += f"\nand no record could be left: {_explain(another)}"
+            return "failed", error
+
+    # The kinds of jobs
 
     def train(self) -> tuple[Status, str | None]:
         """An original or retrained model and its outputs."""
-        self.outputs(self.job.role, fresh=self.job.fresh)
+        for place in self._places(self.job.role):
+            self.outputs(place, fresh=self.job.fresh)
         return "ok", None
 
     def run(self) -> tuple[Status, str | None]:
         """Unlearn, observe, score, record."""
-        references = {role: self.outputs(role) for role in TRAINED_ON}
+        for role in TRAINED_ON:
+            self._scorer.outputs(role, self.job.keys)
         meta = self.unlearn(fresh=self.job.fresh)
         if meta["status"] == "diverged":
             self.record("diverged", meta["error"], meta)
             return "diverged", meta["error"]
-        outputs = self.outputs("unlearned", fresh=self.job.fresh)
+        if self.job.fresh:
+            for place in self._places("unlearned"):
+                self.outputs(place, fresh=True)
+        outputs = self._scorer.outputs("unlearned", self.job.keys)
         if not all(np.isfinite(array).all() for array in outputs.values()):
             error = "an output of the unlearned model is not finite, though its weights are."
             self.record("diverged", error, meta)
             return "diverged", error
         with self.stages.timed("score", torch.device("cpu")):
-            metrics = score(self.job.run.metrics, self.task.paradigm, outputs, **references)
-            curves = curves_of(self.job.run.metrics, self.task.paradigm, outputs, **references)
+            metrics = self._scorer.score(self.job.keys, self.job.fresh)
+            ensemble = self.task.split.pairs and self.task.split.seed is not None
+            curves = {} if ensemble else self._scorer.curves(self.job.keys)
         status = _status(self.task.paradigm, outputs, unchanged=meta["unchanged"])
         self.record(status, None, meta, metrics=metrics, curves=curves)
         return status, None
 
+    def score(self) -> tuple[Status, str | None]:
+        """Runs of one seed whose outputs are stored, one after the other."""
+        errors = []
+        for entry in self.job.batch:
+            one = Worker(self.job.model_copy(update={"kind": "run", "batch": [], **_typed(entry)}), None)
+            one.store, one.stages, one._data, one._scorer = self.store, self.stages, self._data, self._scorer
+            status, error = one.do()
+            self._data = one._data
+            errors += [f"{entry['role']}: {error}"] if status == "failed" else []
+        return ("failed", "; ".join(errors)) if errors else ("ok", None)
+
+    def population(self) -> tuple[Status, str | None]:
+        """What the models of all seeds say together."""
+        statuses = [(self.store.meta(member["run"]) or {}).get("status", "missing") for member in self.job.members]
+        error = together(dict(zip(self.job.seeds, statuses, strict=True)))
+        if error is not None:
+            self.record_population("failed", error)
+            return "failed", error
+        with self.stages.timed("score", torch.device("cpu")):
+            models = {r: [self._scorer.outputs(r, member) for member in self.job.members] for r in ROLES}
+            split = self.task.split
+            if split.pairs and split.seed is not None:
+                for role, found in models.items():
+                    key = canonical_hash([member[f"{role}/outputs"] for member in self.job.members])
+                    if not self.store.contains(key):
+                        self.store.put(key, arrays=stacked(found))
+            population = Population(
+                seeds=tuple(self.job.seeds),
+                original=models["original"],
+                retrained=models["retrained"],
+                paired=split.pairs,
+            )
+            metrics = measure(self.job.run.metrics, models["unlearned"], population)
+        status: Status = "no_change" if set(statuses) == {"no_change"} else "ok"
+        self.record_population("collapsed" if "collapsed" in statuses else status, None, metrics)
+        return status, None
+
     # Stages
 
-    def outputs(self, role: str, fresh: bool = False) -> dict[str, NDArray[Any]]:
-        """The outputs of a model, from the store or observed now; never an earlier run's if `fresh`."""
-        key = self.job.keys[f"{role}/outputs"]
+    def outputs(self, place: str, fresh: bool = False) -> dict[str, NDArray[Any]]:
+        """What is observed of a model at a place, "original/outputs" say; from the store, or observed now.
+
+        Args:
+            place: Role of the model, and what is observed of it.
+            fresh: Never an earlier run's.
+        """
+        key = self.job.keys[place]
         found = None if fresh else self.store.arrays(key)
         if found is None:
-            learner = self._unlearned() if role == "unlearned" else self._reference(role, fresh)
+            role, what = place.split("/")
+            learner = self._unlearned() if role == "unlearned" else self._reference(role, fresh and what == "outputs")
             with self.stages.timed("observe", self.device):
                 seed = derive_seed(self.task.name, "views", self.job.run.seed)
-                found = observe(learner, self.data, self.task.evaluation, seed, self.device)
-            self.store.put(key, arrays=found, replace=fresh)
+                if what == "outputs":
+                    found = observe(learner, self.data, self.task.evaluation, seed, self.device)
+                else:
+                    order = derive_seed(self.task.name, "relearning", self.job.run.seed)
+                    found = relearn(
+                        learner, self.data, self.task.recipe, self.task.evaluation, order, seed, self.device
+                    )
+            sizes = {"sizes": self.data.sizes(), "duplicates_dropped": self.data.duplicates_dropped}
+            self.store.put(key, arrays=found, meta=sizes, replace=fresh)
         return found
+
+    def _observed(self, role: str, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+        """All that was observed of one model; of another seed's what is stored."""
+        found: dict[str, NDArray[Any]] = {}
+        for place in (name for name in keys if name.startswith(f"{role}/")):
+            own = keys[place] == self.job.keys.get(place)
+            arrays = self.outputs(place) if own else self.store.arrays(keys[place])
+            if arrays is None:
+                raise BenchmarkError(f"outputs {keys[place][:12]} of a {role} model are gone; `run` makes them again.")
+            found |= arrays
+        return found
+
+    def _places(self, role: str) -> list[str]:
+        return [name for name in self.job.keys if name.startswith(f"{role}/")]
 
     def _reference(self, role: str, fresh: bool = False) -> Learner:
         """The original or retrained model: one function, two sets of indices."""
@@ -194,7 +263,7 @@ class Worker:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        before = _parameters(original)
+        before, joules = _parameters(original), energy(self.device)
         load, cpu = os.getloadavg()[0], time.process_time()
         state: dict[str, Tensor] = {}
         unchanged, error = False, None
@@ -206,6 +275,7 @@ class Worker:
         if error is None:
             state, unchanged = unlearned.state_dict(), _same(_parameters(unlearned), before)
         cpu = time.process_time() - cpu
+        used = energy(self.device)
         if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
             state, error = {}, "a weight of the unlearned model is not finite."
         meta = {
@@ -217,11 +287,19 @@ class Worker:
             "device_seconds": self.stages.device_seconds.get("unlearn"),
             **peak_memory(self.device),
             "samples_seen": request.samples_seen(),
+            "energy_joules": None if joules is None or used is None else used - joules,
+            "flops": self._flops(method, original) if self.job.counts_flops and error is None else None,
             "load_average": load,
             "log": request.log,
         }
         self.store.put(key, weights=state, meta=meta, replace=fresh)
         return meta
+
+    def _flops(self, method: Method, original: Learner) -> int:
+        """Of the same call once more, untimed: counting slows it down."""
+        with FlopCounterMode(display=False) as counter:
+            method.unlearn(original, self._request(method, original))
+        return int(counter.get_total_flops())
 
     def _unlearned(self) -> Learner:
         """The unlearned model from the store; made again if its weights turn out to be damaged."""
@@ -239,8 +317,9 @@ class Worker:
 
     def _request(self, method: Method, original: Learner) -> UnlearningRequest:
         """What the method is handed: the sets that it declares, and stand-ins that raise for the others."""
+        stand_in = {"forget": "placebo"} if self.job.run.placebo else {}
         sets: dict[str, Any] = {
-            name: ExampleSet(self.data[name], name, self.device, self._channels_last)
+            name: ExampleSet(self.data[stand_in.get(name, name)], name, self.device, self._channels_last)
             if name in method.reads()
             else Forbidden(self.job.run.method, name)
             for name in ("forget", "retain", "third_party")
@@ -259,9 +338,8 @@ class Worker:
     def record(self, status: Status, error: str | None, meta: dict[str, Any] | None = None, **found: Any) -> None:
         """Leave the run's record."""
         method = _method_class(self.job.run.method)
-        what = f"{self.task.name}, {self.job.run.method}, seed {self.job.run.seed}"
-        marker = {"status": status, "what": what}  # with the record it says: this run is done, here
-        self.store.put(self.job.key, meta=marker, replace=self.job.fresh)
+        self._mark(status)
+        observed = (self.store.meta(self.job.keys["unlearned/outputs"]) or {}) if meta else {}
         self.records.add(
             Record(
                 key=self.job.key,
@@ -270,10 +348,11 @@ class Worker:
                 paradigm=self.task.paradigm,
                 uses=sorted(build(method, self.job.run.params, self.job.run.method).reads()),
                 oracle=info_of(method).oracle,
+                optimises=sorted(info_of(method).optimises),
                 status=status,
                 error=error,
-                sizes=self.data.sizes() if meta else {},
-                duplicates_dropped=self.data.duplicates_dropped if meta else 0,
+                sizes=observed.get("sizes", {}),
+                duplicates_dropped=observed.get("duplicates_dropped", 0),
                 log=meta["log"] if meta else [],
                 cost=self._cost(meta) if meta else None,
                 artefacts=self.job.keys,
@@ -281,6 +360,36 @@ class Worker:
                 **found,
             )
         )
+
+    def record_population(
+        self, status: Status, error: str | None, metrics: dict[str, PopulationValue] | None = None
+    ) -> None:
+        """Leave the record of all seeds."""
+        info = info_of(_method_class(self.job.run.method))
+        self._mark(status)
+        PopulationRecords(Path(self.job.results)).add(
+            PopulationRecord(
+                key=self.job.key,
+                suite=self.job.suite,
+                task=self.task,
+                method=self.job.run.method,
+                params=self.job.run.params,
+                seeds=self.job.seeds,
+                oracle=info.oracle,
+                optimises=sorted(info.optimises),
+                status=status,
+                error=error,
+                metrics=metrics or {},
+                seconds=self.stages.seconds.get("score", 0.0),
+                runs=[member["run"] for member in self.job.members],
+                provenance=provenance(),
+            )
+        )
+
+    def _mark(self, status: Status) -> None:
+        """With the record it says: this run is done, here."""
+        what = f"{self.task.name}, {self.job.role}, seed {self.job.run.seed}"
+        self.store.put(self.job.key, meta={"status": status, "what": what}, replace=True)
 
     def _cost(self, meta: dict[str, Any]) -> Cost:
         trained = {role: (self.store.meta(self.job.keys[role]) or {}).get("seconds", 0.0) for role in TRAINED_ON}
@@ -295,6 +404,8 @@ class Worker:
             peak_memory_bytes=meta["peak_memory_bytes"],
             peak_reserved_bytes=meta["peak_reserved_bytes"],
             samples_seen=meta["samples_seen"],
+            flops=meta.get("flops"),
+            energy_joules=meta.get("energy_joules"),
             device=self.job.device,
             threads=self.job.threads,
             load_average=meta["load_average"],
@@ -321,6 +432,10 @@ class Worker:
         return build_learner(self.task.learner, self.task.views, info, channels, classes, seed)
 
 
+def _typed(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry | {"run": RunSpec.model_validate(entry["run"])}
+
+
 def load_task(task: TaskSpec, seed: int, root: Path, cache: DataCache, dataset_key: str) -> TaskData:
     """Dataset -> sets of one task and seed; decoded once and kept in the cache under its key."""
     dataset = make("dataset", task.dataset, task.name)
@@ -330,27 +445,11 @@ def load_task(task: TaskSpec, seed: int, root: Path, cache: DataCache, dataset_k
         return data if task.image_size is None else data.downscaled(task.image_size)
 
     data = cache.load(dataset_key, decode)
-    split_seed = derive_seed(task.name, "split", seed if task.split.seed is None else task.split.seed)
-    return split_task(data, make("scenario", task.scenario, task.name), task.split, task.label_noise, split_seed)
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for what the device was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def peak_memory(device: torch.device) -> dict[str, int | None]:
-    """Since the last reset on a GPU; of the whole process, libraries included, on a CPU."""
-    if device.type == "cuda":
-        allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
-        return {"peak_memory_bytes": allocated, "peak_reserved_bytes": reserved}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    resident: int = psutil.Process().memory_info().rss
-    return {
-        "peak_memory_bytes": max(peak if sys.platform == "darwin" else peak * 1024, resident),
-        "peak_reserved_bytes": None,
-    }
+    pair, second = divmod(seed, 2) if task.split.pairs else (seed, 0)
+    split_seed = derive_seed(task.name, "split", pair if task.split.seed is None else task.split.seed)
+    coins = Coins(derive_seed(task.name, "coins", pair), bool(second)) if task.split.pairs else None
+    scenario = make("scenario", task.scenario, task.name)
+    return split_task(data, scenario, task.split, task.label_noise, split_seed, coins)
 
 
 def _method_class(name: str) -> type:
@@ -367,7 +466,7 @@ def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-def _status(paradigm: str, outputs: dict[str, NDArray[Any]], unchanged: bool) -> Status:
+def _status(paradigm: str, outputs: Outputs, unchanged: bool) -> Status:
     """`collapsed` by METHODS C10: worse on retain than a constant predictor, or all embeddings alike."""
     if unchanged:
         return "no_change"

@@ -37,14 +37,18 @@ def observe(
         device: Where the forward passes run.
 
     Returns:
-        `<set>/labels` [n] int64, `<set>/features` [n, D] float32; for classifiers `<set>/logits` [n, C] float32; for
-        encoders `<set>/backbone_similarities` and `<set>/head_similarities` [n, A(A-1)/2] float32 of attacked sets.
+        `<set>/indices` and `<set>/labels` [n] int64, `<set>/features` [n, D] float32; for classifiers
+        `<set>/logits` [n, C] float32; for encoders `<set>/backbone_similarities` and `<set>/head_similarities`
+        [n, A(A-1)/2] float32 of attacked sets.
         `retain/probe` [p] int64 are the positions of the retain images that attacks use; similarities of the retain
         set are of those alone. Where retain and held-out images differ by more than membership, neither is there.
-        `retain/neighbours` is the k of kNN.
+        `retain/neighbours` is the k of kNN, `split/coins` 1 if fair coins parted forget from held-out images.
     """
     learner = learner.to(device).eval()
-    outputs: dict[str, NDArray[Any]] = {"retain/neighbours": np.array(evaluation.knn_neighbours)}
+    outputs: dict[str, NDArray[Any]] = {
+        "retain/neighbours": np.array(evaluation.knn_neighbours),
+        "split/coins": np.array(int(task.coins)),
+    }
     attacked = dict(task.sets)
     if task.retain_comparable:
         outputs["retain/probe"] = probe = _probe(len(task["retain"]), evaluation.retain_probe, view_seed)
@@ -53,17 +57,26 @@ def observe(
         del attacked["retain"]
     for name in OBSERVED_SETS:
         data = task[name]
-        outputs[f"{name}/labels"] = data.labels.numpy()
-        batches = list(_batches(data, device))
-        outputs[f"{name}/features"] = _numpy([learner.embed(images) for images in batches])
+        outputs[f"{name}/indices"], outputs[f"{name}/labels"] = data.indices.numpy(), data.labels.numpy()
+        outputs[f"{name}/features"] = features_of(learner, data, device)
         if learner.paradigm == "supervised":
-            outputs[f"{name}/logits"] = _numpy([learner.predict(images) for images in batches])
+            outputs[f"{name}/logits"] = logits_of(learner, data, device)
     if learner.paradigm != "supervised":
-        outputs |= _similarities(learner, attacked, task.dataset_size, evaluation.views, view_seed, device)
+        outputs |= similarities(learner, attacked, task.dataset_size, evaluation.views, view_seed, device)
     return outputs
 
 
-def _similarities(
+def features_of(learner: Learner, data: ImageData, device: torch.device) -> NDArray[np.float32]:
+    """[n, D] encoder features."""
+    return _numpy([learner.embed(images) for images in _batches(data, device)])
+
+
+def logits_of(learner: Learner, data: ImageData, device: torch.device) -> NDArray[np.float32]:
+    """[n, C], of classifiers."""
+    return _numpy([learner.predict(images) for images in _batches(data, device)])
+
+
+def similarities(
     learner: Learner, sets: dict[str, ImageData], dataset_size: int, views: int, seed: int, device: torch.device
 ) -> dict[str, NDArray[np.float32]]:
     """Cosines of all pairs of fixed views of attacked sets, at the backbone and at the head."""

@@ -1,35 +1,22 @@
-"""A suite -> the graph of jobs with content keys: what there is to do, what is cached, what it will cost.
-
-A key is the sha256 of canonical JSON of all that determines a result: data, split, learner, recipe, method with its
-parameters, seed, numerics, and the source of the code that takes part. Who runs it, where and how often is not in it.
-"""
+"""A suite -> the graph of jobs with content keys: what there is to do, what is cached, what it will cost."""
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
-from benchmark import ROOT, registry
-from benchmark.api import Method, MethodInfo
+from benchmark import ROOT, keys, registry
+from benchmark.api import Method, MethodInfo, MetricInfo
 from benchmark.components import build, make
 from benchmark.errors import BenchmarkError, UnknownName
-from benchmark.specs import Record, Ref, Suite, TaskSpec, canonical_hash
+from benchmark.specs import ENSEMBLE, LEAST_ENSEMBLE, Record, Suite, TaskSpec, Tier, canonical_hash
 
 SUITES = ROOT / "suites"
 
-# Files of ours that take part in a result beside the component's own; a test holds these lists against the imports.
-_DATASET_CODE = ("data.py", "decoding.py")
-_DATA_CODE = ("data.py",)
-_TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
-_METHOD_CODE = ("input_gradients.py",)
-_OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
-_SCORING_CODE = (
-    "scoring.py", "metrics/_checks.py", "metrics/attacks.py", "metrics/encoders.py", "metrics/signals.py"
-)  # fmt: skip
+TIERS = get_args(Tier)
 
 
 @dataclass(frozen=True)
@@ -45,6 +32,24 @@ class Options:
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is there already: keys of runs and populations that have a record, and of artefacts in the store."""
+
+    recorded: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The metrics that were asked for, by what they read: single runs, all seeds of a task, ensembles."""
+
+    of_runs: tuple[str, ...] = ()
+    of_seeds: tuple[str, ...] = ()
+    of_ensembles: tuple[str, ...] = ()
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Plan:
         suite: Its name.
         jobs: Job key -> JSON.
         cached: Runs that have a record already.
+        cached_populations: The same of populations.
         not_applicable: (task, method, why).
         estimates: Job key -> expected seconds, where earlier records tell.
     """
@@ -62,26 +68,40 @@ class Plan:
     suite: str
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
+    cached_populations: set[str] = field(default_factory=set)
     not_applicable: list[tuple[str, str, str]] = field(default_factory=list)
     estimates: dict[str, float] = field(default_factory=dict)
 
     @property
     def runs(self) -> int:
-        """Runs to do."""
-        return sum(job["kind"] == "run" for job in self.jobs.values())
+        """Runs to do, those that are only scored again among them."""
+        return sum(len(job["batch"]) if job["kind"] == "score" else job["kind"] == "run" for job in self.jobs.values())
+
+    @property
+    def trainings(self) -> int:
+        """Original and retrained models to train."""
+        return sum(job["kind"] == "train" for job in self.jobs.values())
+
+    def only_scoring(self) -> "Plan":
+        """The jobs that need no model: runs whose outputs are stored, and populations of such runs."""
+        jobs: dict[str, dict[str, Any]] = {}
+        for key, job in self.jobs.items():  # what is needed stands before what needs it
+            if job["kind"] in ("score", "population") and all(need in jobs for need in job["needs"]):
+                jobs[key] = job
+        return replace(self, jobs=jobs, estimates={})
 
     def seconds(self) -> float | None:
         """Expected seconds of work on one core; None if nothing is known yet."""
-        known = [self.estimates[key] for key in self.jobs if key in self.estimates]
-        return sum(known) * len(self.jobs) / len(known) if known else None
+        long = [key for key, job in self.jobs.items() if job["kind"] in ("train", "run")]
+        known = [self.estimates[key] for key in long if key in self.estimates]
+        return sum(known) * len(long) / len(known) if known else None
 
 
 def make_plan(
     suite: Suite,
     options: Options,
     fingerprint: Callable[[TaskSpec], str],
-    recorded: set[str],
-    stored: set[str],
+    known: Known,
     history: Iterable[Record] = (),
 ) -> Plan:
     """The jobs that a suite needs.
@@ -90,39 +110,57 @@ def make_plan(
         suite: Tasks, methods, metrics, seeds.
         options: Selection and places.
         fingerprint: Task -> hash of its dataset's files.
-        recorded: Run keys that have a record.
-        stored: Artefact keys in the store.
+        known: What is recorded and stored.
         history: Records whose costs serve as estimates.
 
     Raises:
         BenchmarkError: If a name is unknown, a parameter wrong, or nothing is selected.
     """
-    _source.cache_clear()
+    keys.forget_sources()
     place = f"suite {suite.name!r}"
-    for metric in suite.metrics:
-        registry.get("metric", metric, place)
-    planner = _Planner(suite, options, recorded, stored)
-    for task in _selected_tasks(suite, options, place):
+    measures = chosen_metrics(options.metrics or suite.metrics, "--metrics" if options.metrics else place)
+    planner = _Planner(suite.name, options, known)
+    tasks = _selected_tasks(suite, options, place)
+    if options.metrics and measures.of_ensembles and not any(task.ensemble for task in tasks):
+        raise BenchmarkError(f"{place}: none of the chosen tasks asks for an ensemble; give one `ensemble = 64`.")
+    for task in tasks:
         _check_components(task, f"{place}, task {task.name!r}")
         methods = _methods_of(suite, task, options, planner.plan)
         data = fingerprint(task)
-        for seed in options.seeds or suite.seed_list(task):
-            planner.add(task, seed, methods, data)
+        for variant, seeds, measured in _variants(suite, task, options, measures):
+            planner.add(variant, seeds, methods, data, measured)
     plan = planner.plan
     if plan.jobs:
         plan.estimates = _estimates(plan.jobs, history)
     return plan
 
 
-class _Planner:
-    """Fills a plan, one task and seed at a time."""
+def _variants(
+    suite: Suite, task: TaskSpec, options: Options, measures: Measures
+) -> Iterator[tuple[TaskSpec, Sequence[int], Measures]]:
+    """A task as it stands, and as the ensemble that it may ask for; each with seeds and metrics."""
+    if measures.of_runs or measures.of_seeds:
+        yield task, options.seeds or suite.seed_list(task), measures
+    if measures.of_ensembles and task.ensemble:
+        models = len(options.seeds) or task.ensemble
+        if models < LEAST_ENSEMBLE or models % 2:
+            raise BenchmarkError(
+                f"task {task.name!r}: an ensemble has an even number of models from {LEAST_ENSEMBLE} on, not {models}."
+            )
+        always = chosen_metrics(["every_run"], "")  # beside them an ensemble's numbers are read
+        runs, seeds = measures.of_runs or always.of_runs, measures.of_seeds or always.of_seeds
+        yield task.as_ensemble(models), range(models), Measures(runs, (*seeds, *measures.of_ensembles))
 
-    def __init__(self, suite: Suite, options: Options, recorded: set[str], stored: set[str]) -> None:
-        self.plan = Plan(suite.name)
-        self._metrics, self._recorded, self._stored = suite.metrics, recorded, stored
-        self._device, self._fresh = options.device, options.fresh
+
+class _Planner:
+    """Fills a plan, one task at a time."""
+
+    def __init__(self, suite: str, options: Options, known: Known) -> None:
+        self.plan = Plan(suite)
+        self._known, self._device, self._fresh = known, options.device, options.fresh
+        self._job_of: dict[str, str] = {}  # run key -> the job that does it
         self._common = {
-            "suite": suite.name,
+            "suite": suite,
             "store": str(options.store),
             "results": str(options.results),
             "data": str(options.data),
@@ -132,122 +170,117 @@ class _Planner:
             "fresh": options.fresh,
         }
 
-    def add(self, task: TaskSpec, seed: int, methods: list[tuple[str, dict[str, Any]]], data: str) -> None:
-        """A run for each method without a record, after the shared models that they need."""
-        shared = shared_keys(task, seed, data, self._device)
-        words = {"task": task.model_dump(), "seed": seed, "metrics": self._metrics}
+    def add(
+        self, task: TaskSpec, seeds: Sequence[int], methods: list[tuple[str, dict[str, Any]]], data: str, ask: Measures
+    ) -> None:
+        """For each seed the shared models and the runs that are missing; for each method what all seeds say."""
+        metrics, together = (_defined_for(task, names) for names in (ask.of_runs, ask.of_seeds))
+        members: dict[str, list[dict[str, str]]] = {name: [] for name, _ in methods}
+        for seed in seeds:
+            for method, own in self._seed(task, seed, methods, data, metrics, counts=seed == min(seeds)).items():
+                members[method].append(own)
+        if together and len(seeds) > 1:
+            for method, params in methods:
+                self._population(task, seeds, method, params, together, members[method])
+
+    def _seed(
+        self, task: TaskSpec, seed: int, methods: list[tuple[str, dict[str, Any]]], data: str, metrics: dict[str, str],
+        counts: bool,
+    ) -> dict[str, dict[str, str]]:  # fmt: skip
+        """Plan one seed; method -> keys of its run, its models and their outputs."""
+        relearns = any(_metric_info(name).needs == "relearning" for name in metrics)
+        shared = keys.shared_keys(task, seed, data, self._device, relearns)
+        words = {"task": task.model_dump(), "seed": seed, "metrics": list(metrics)}
+        found: dict[str, dict[str, str]] = {}
         runs: dict[str, dict[str, Any]] = {}
-        for method, params in methods:
-            keys = shared | run_keys(shared, task, method, params, self._device)
-            key = record_key(keys, self._metrics)
-            if key in self._recorded and key in self._stored and not self._fresh:
+        for method, params, placebo in _arms(task, methods):
+            own = shared | keys.run_keys(shared, task, method, params, self._device, placebo)
+            key = keys.record_key(own, metrics)
+            if not placebo:
+                found[method] = own | {"run": key}
+            if self._is_known(key):
                 self.plan.cached.add(key)
-            else:
-                run = {**words, "method": method, "params": params}
-                runs[key] = self._common | {"key": key, "kind": "run", "role": method, "run": run, "keys": keys}
+                continue
+            run = {**words, "method": method, "params": params, "placebo": placebo}
+            role = f"{method} (placebo arm)" if placebo else method
+            job = {"key": key, "kind": "run", "role": role, "run": run, "keys": own}
+            runs[key] = self._common | job | {"sources": metrics, "counts_flops": counts}
         if not runs:
-            return
-        missing = [r for r in ("original", "retrained") if self._fresh or shared[f"{r}/outputs"] not in self._stored]
+            return found
         first = next(iter(runs.values()))  # of its run, training reads the task and the seed alone
+        missing = [role for role in ("original", "retrained") if not self._is_observed(role, shared)]
         for role in missing:
             trains = {"key": shared[role], "kind": "train", "role": role, "keys": shared, "needs": []}
             self.plan.jobs[shared[role]] = first | trains
+        scored = [key for key, job in runs.items() if not missing and self._is_observed("unlearned", job["keys"])]
+        if scored:
+            self._score([runs.pop(key) for key in scored])
         for key, job in runs.items():
             self.plan.jobs[key] = job | {"needs": [shared[role] for role in missing]}
+        return found
 
+    def _score(self, jobs: list[dict[str, Any]]) -> None:
+        """One job for the runs of a seed whose outputs are there."""
+        key = canonical_hash([job["key"] for job in jobs])
+        batch = [{name: job[name] for name in ("key", "role", "run", "keys")} for job in jobs]
+        what = {"key": key, "kind": "score", "role": f"{len(jobs)} methods", "batch": batch, "needs": []}
+        self.plan.jobs[key] = jobs[0] | what
+        self._job_of |= dict.fromkeys((job["key"] for job in jobs), key)
 
-# -- keys --------------------------------------------------------------------------------------------------
-
-
-def shared_keys(task: TaskSpec, seed: int, data: str, device: str) -> dict[str, str]:
-    """Keys of what all methods of a task and seed share: decoded data, original, retrained, and their outputs."""
-    dataset = canonical_hash(
-        {
-            "dataset": task.dataset.model_dump(),
-            "files": data,
-            "source": [_source("dataset", task.dataset.name), _code(_DATASET_CODE)],
-            "image_size": task.image_size,
+    def _population(
+        self, task: TaskSpec, seeds: Sequence[int], method: str, params: dict[str, Any], metrics: dict[str, str],
+        members: list[dict[str, str]],
+    ) -> None:  # fmt: skip
+        key = keys.population_key(members, metrics)
+        if self._is_known(key):
+            self.plan.cached_populations.add(key)
+            return
+        run = {"task": task.model_dump(), "seed": min(seeds), "metrics": list(metrics), "method": method}
+        needs = [self._job_of.get(own["run"], own["run"]) for own in members]
+        self.plan.jobs[key] = self._common | {
+            "key": key,
+            "kind": "population",
+            "role": method,
+            "run": run | {"params": params},
+            "keys": {},
+            "sources": metrics,
+            "seeds": list(seeds),
+            "members": members,
+            "needs": [need for need in dict.fromkeys(needs) if need in self.plan.jobs],
         }
-    )
-    split = canonical_hash(
-        {
-            "dataset": dataset,
-            "scenario": task.scenario.model_dump(),
-            "source": [_source("scenario", task.scenario.name), _code(_DATA_CODE)],
-            "files": _argument_file(task.scenario),
-            "split": task.split.model_dump(),
-            "label_noise": task.label_noise,
-            "task": task.name,
-            "seed": seed,
-        }
-    )
-    keys = {"dataset": dataset}
-    for role, sets in (("original", ["forget", "retain"]), ("retrained", ["retain"])):
-        keys[role] = canonical_hash(
-            {
-                "split": split,
-                "sets": sets,
-                "learner": task.learner.model_dump(),
-                "views": task.views,
-                "recipe": task.recipe.model_dump(),
-                "source": [_source("learner", task.learner.name), _code(_TRAINING_CODE)],
-                "device": device.partition(":")[0],
-            }
-        )
-        keys[f"{role}/outputs"] = outputs_key(keys[role], task)
-    return keys
+
+    def _is_known(self, key: str) -> bool:
+        return key in self._known.recorded and key in self._known.stored and not self._fresh
+
+    def _is_observed(self, role: str, own: Mapping[str, str]) -> bool:
+        """Whether all that metrics read of a model is stored."""
+        wanted = [key for name, key in own.items() if name.startswith(f"{role}/")]
+        return not self._fresh and all(key in self._known.stored for key in wanted)
 
 
-def run_keys(
-    shared: Mapping[str, str], task: TaskSpec, method: str, params: Mapping[str, Any], device: str
-) -> dict[str, str]:
-    """Keys of an unlearned model and its outputs."""
-    unlearned = canonical_hash(
-        {
-            "original": shared["original"],
-            "method": method,
-            "params": dict(params),
-            "source": [_source("method", method), _code(_METHOD_CODE)],
-            "device": device.partition(":")[0],
-        }
-    )
-    return {"unlearned": unlearned, "unlearned/outputs": outputs_key(unlearned, task)}
+def _arms(task: TaskSpec, methods: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """(method, parameters, placebo?): where the task asks for it, methods that read forget data run twice."""
+    for method, params in methods:
+        yield method, params, False
+        if task.split.placebo:
+            target = registry.get("method", method.partition("[")[0]).target
+            if "forget" in build(target, params, f"method {method!r}").reads():
+                yield method, params, True
 
 
-def outputs_key(model: str, task: TaskSpec) -> str:
-    """Key of what is observed of a model."""
-    return canonical_hash(
-        {"model": model, "evaluation": task.evaluation.model_dump(), "source": _code(_OBSERVING_CODE)}
-    )
+def _metric_info(name: str) -> MetricInfo:
+    info: MetricInfo = registry.get("metric", name).info
+    return info
 
 
-def record_key(keys: Mapping[str, str], metrics: Iterable[str]) -> str:
-    """Key of a run: the outputs it is scored from, and the metrics that score them."""
-    return canonical_hash(
-        {
-            "outputs": {role: keys[f"{role}/outputs"] for role in ("original", "retrained", "unlearned")},
-            "metrics": {name: _source("metric", name) for name in sorted(metrics)},
-            "source": _code(_SCORING_CODE),
-        }
-    )
-
-
-@cache
-def _source(kind: str, name: str) -> str:
-    """Of a component's file; read once for each plan."""
-    path = registry.source_path(kind, name.partition(":")[0])
-    return registry.source_hash(path)
-
-
-@cache
-def _code(files: tuple[str, ...]) -> str:
-    return registry.source_hash(*(ROOT / file for file in files))
-
-
-def _argument_file(scenario: Ref) -> str | None:
-    """Content of the file that a scenario names by its field `path`, if it has one."""
-    path = getattr(make("scenario", scenario, "scenario"), "path", None)
-    return canonical_hash(Path(path).read_bytes().hex()) if path and Path(path).is_file() else None
+def _defined_for(task: TaskSpec, metrics: Iterable[str]) -> dict[str, str]:
+    """Those metrics that a task's paradigm and seeds allow -> the hash of their source."""
+    needs = {"run", "relearning", "seeds"}
+    if task.split.pairs:
+        needs |= {"pairs"} if task.split.seed is None else {"pairs", "ensemble"}
+    infos = [_metric_info(name) for name in metrics]
+    fitting = [info.name for info in infos if task.paradigm in info.paradigms and info.needs in needs]
+    return {name: keys.source("metric", name) for name in fitting}
 
 
 # -- what is selected --------------------------------------------------------------------------------------
@@ -288,6 +321,24 @@ def applicability(name: str, task: TaskSpec, place: str = "") -> str | None:
     if info.scenarios is not None and scenario not in info.scenarios:
         return f"not defined for the scenario {scenario!r}"
     return build_method(name, task, place).refuses(task.paradigm)
+
+
+def chosen_metrics(names: Iterable[str], place: str) -> Measures:
+    """Names of metrics and tiers -> metrics, by what they read.
+
+    Raises:
+        UnknownName: If a name is neither a metric's nor a tier's.
+    """
+    known = registry.names("metric")
+    for name in names:
+        if name not in (*known, *TIERS):
+            raise UnknownName("metric or tier", name, [*TIERS, *known], place)
+    infos = [_metric_info(name) for name in known if {name, _metric_info(name).tier} & set(names)]
+
+    def reading(*needs: str) -> tuple[str, ...]:
+        return tuple(info.name for info in infos if info.needs in needs)
+
+    return Measures(reading("run", "relearning"), reading("seeds", "pairs"), reading("ensemble"))
 
 
 def _selected_tasks(suite: Suite, options: Options, place: str) -> list[TaskSpec]:
@@ -339,12 +390,19 @@ def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record])
         if record.cost is None:
             continue
         rest = record.cost.observe_seconds + record.cost.score_seconds
+        method = f"{record.run.method} (placebo arm)" if record.run.placebo else record.run.method
         for role, seconds in (
-            (record.run.method, record.cost.unlearn_seconds),
+            (method, record.cost.unlearn_seconds),
             ("original", record.cost.train_seconds),
             ("retrained", record.cost.retrain_seconds),
         ):
             seen.setdefault((record.task, role), []).append(seconds + rest)
     medians = {what: median(seconds) for what, seconds in seen.items()}
-    roles = {key: (job["run"]["task"]["name"], job["role"]) for key, job in jobs.items()}
-    return {key: medians[what] for key, what in roles.items() if what in medians}
+    found = {}
+    for key, job in jobs.items():
+        task = job["run"]["task"]["name"]  # an ensemble's models cost what its task's do
+        names = (task, task.partition(ENSEMBLE)[0])
+        known = [medians[name, job["role"]] for name in names if (name, job["role"]) in medians]
+        if known and job["kind"] in ("train", "run"):
+            found[key] = known[0]
+    return found

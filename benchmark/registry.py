@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,6 +152,26 @@ def source_path(kind: str, name: str) -> Path:
     if (kind, base) in _index.files:
         return _index.files[(kind, base)][1]
     return get(kind, base).source
+
+
+def source_closure(path: Path) -> list[Path]:
+    """A metric's file and those that it imports of the measurement layer, directly or not; sorted."""
+    found, left = set(), [path]
+    while left:
+        found.add(current := left.pop())
+        left += [file for file in _measures(current, current.stat().st_mtime_ns) if file not in found]
+    return sorted(found)
+
+
+@cache
+def _measures(path: Path, _mtime: int) -> list[Path]:
+    """What a file imports of `benchmark.metrics` and `benchmark.stats`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    ours = [name for name in modules if re.match(r"benchmark\.(metrics|stats)\b", name)]
+    places = [ROOT.joinpath(*name.split(".")[1:]) for name in ours]
+    return [place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places]
 
 
 @cache

@@ -70,7 +70,8 @@ def execute(plan: Plan, executor: Executor, workers: int, display: Display) -> S
 def in_words(job: Mapping[str, Any]) -> str:
     """`digits-supervised-random, fine_tune, seed 0`."""
     run = job["run"]
-    return f"{run['task']['name']}, {job['role']}, seed {run['seed']}"
+    seed = "all seeds" if job["kind"] == "population" else f"seed {run['seed']}"
+    return f"{run['task']['name']}, {job['role']}, {seed}"
 
 
 def _submit(plan: Plan, ready: list[str], executor: Executor) -> None:

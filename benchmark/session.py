@@ -11,11 +11,11 @@ from benchmark import registry
 from benchmark.components import make
 from benchmark.display import choose, in_time
 from benchmark.errors import BenchmarkError
-from benchmark.plan import SUITES, Options, Plan, make_plan
+from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report
 from benchmark.runner import Summary, execute
 from benchmark.specs import TaskSpec, load_suite
-from benchmark.store import Records, Store, remove_leftovers
+from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
 
 
 def options(store: Path, results: Path, data: Path, device: str, fresh: bool) -> Options:
@@ -35,6 +35,7 @@ def plan(
     tasks: Sequence[str] | None,
     methods: Sequence[str] | None,
     seeds: int | None,
+    metrics: Sequence[str] | None,
     plugins: Sequence[Path] | None,
 ) -> Plan:
     """What a suite still needs.
@@ -45,12 +46,17 @@ def plan(
     for plugin in plugins or ():
         registry.add_plugin(plugin)
     suite = load_suite(suite_name, SUITES)
-    selection = replace(where, tasks=tuple(tasks or ()), methods=tuple(methods or ()), seeds=tuple(range(seeds or 0)))
-    store, records = Store(where.store), Records(where.results)
-    store.check_writable()
-    return make_plan(
-        suite, selection, lambda task: _fingerprint(task, where), records.keys(), store.keys(), records.read()
+    selection = replace(
+        where,
+        tasks=tuple(tasks or ()),
+        methods=tuple(methods or ()),
+        seeds=tuple(range(seeds or 0)),
+        metrics=tuple(metrics or ()),
     )
+    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
+    store.check_writable()
+    known = Known(records.keys() | populations.keys(), store.keys())
+    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
 
 
 def rehearse(work: Plan, where: Options) -> None:
@@ -76,6 +82,13 @@ def rehearse(work: Plan, where: Options) -> None:
             raise BenchmarkError(f"suite {work.suite!r}, task {task.name!r}: {error}") from error
 
 
+def score(work: Plan) -> tuple[Plan, list[str]]:
+    """What of a plan needs no model, and sentences on the rest."""
+    scoring = work.only_scoring()
+    missing = work.runs - scoring.runs
+    return scoring, [f"{missing} runs have no stored outputs; `run` makes them."] if missing else []
+
+
 def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Console, quiet: bool) -> "Outcome":
     """Run a plan and build the report.
 
@@ -84,12 +97,15 @@ def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Cons
     """
     start = registry.get("executor", executor_name).target
     Records(where.results).check_writable()
-    for folder in (where.store, where.results / "records"):
+    for folder in (where.store, where.results / "records", where.results / "populations"):
         remove_leftovers(folder)
     summary = Summary(workers=jobs)
+    if work.jobs and not quiet:
+        console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
     if work.jobs:
         executor = start(workers=jobs)  # its workers get ready while the tasks are rehearsed
-        rehearse(work, where)
+        if any(job["kind"] in ("train", "run") for job in work.jobs.values()):
+            rehearse(work, where)
         summary = execute(work, executor, jobs, choose(console, quiet))
     summary.failed += _failed_before(work, Store(where.store))
     summary.notes += _left_out()
@@ -141,9 +157,10 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
     seconds = work.seconds()
     return {
         "suite": work.suite,
-        "models_to_train": len(work.jobs) - work.runs,
+        "models_to_train": work.trainings,
         "runs_to_do": work.runs,
         "runs_cached": len(work.cached),
+        "populations_cached": len(work.cached_populations),
         "estimated_seconds": None if seconds is None else seconds / workers,
         "workers": workers,
         "jobs": [
@@ -161,18 +178,25 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
     }
 
 
-def plan_in_words(content: dict[str, Any]) -> str:
-    """The same for people."""
+def cost_in_words(content: dict[str, Any]) -> str:
+    """What there is to do, and how long it will take."""
     seconds = content["estimated_seconds"]
-    cost = "unknown: nothing like it was run yet" if seconds is None else f"about {in_time(seconds)}"
-    lines = [
+    cost = "unknown, nothing like it was run yet" if seconds is None else f"about {in_time(seconds)}"
+    return (
         f"suite {content['suite']}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
-        f"{content['models_to_train']} original and retrained models to train first.",
-        f"time with {content['workers']} workers: {cost}." if content["jobs"] else "nothing to do.",
-    ]
+        f"{content['models_to_train']} original and retrained models to train first.\n"
+        + (f"time with {content['workers']} workers: {cost}." if content["jobs"] else "nothing to do.")
+    )
+
+
+def plan_in_words(content: dict[str, Any]) -> str:
+    """The same for people, with each kind of job."""
+    lines = [cost_in_words(content)]
     counts: dict[tuple[str, str], int] = {}
     for job in content["jobs"]:
-        counts[(job["task"], job["role"])] = counts.get((job["task"], job["role"]), 0) + 1
+        words = {"score": "scoring of ", "population": "all seeds of "}
+        role = f"{words.get(job['kind'], '')}{job['role']}"
+        counts[(job["task"], role)] = counts.get((job["task"], role), 0) + 1
     lines += [f"  {task}: {role} x {count}" for (task, role), count in counts.items()]
     lines += [f"  {row['task']}: {row['method']} is not applicable: {row['why']}" for row in content["not_applicable"]]
     return "\n".join([*lines, *(f"note: {note}" for note in content["notes"])])
@@ -180,7 +204,7 @@ def plan_in_words(content: dict[str, Any]) -> str:
 
 def _failed_before(work: Plan, store: Store) -> list[tuple[str, str]]:
     """Cached runs whose record is one of a failure: a method that raises would only raise again."""
-    found = ((key, store.meta(key) or {}) for key in sorted(work.cached))
+    found = ((key, store.meta(key) or {}) for key in sorted(work.cached | work.cached_populations))
     return [
         (str(meta.get("what", key)), "failed in an earlier run; its record says why, --fresh runs it again")
         for key, meta in found
@@ -194,7 +218,8 @@ def _left_out() -> list[str]:
 
 def _outdated(results: Path) -> bool | None:
     """Whether a record is newer than the figures, which take seconds to draw; None if there is no record."""
-    records = [path.stat().st_mtime for path in (results / "records").glob("*/*/*.json")]
+    kinds = ("records", "populations")
+    records = [path.stat().st_mtime for kind in kinds for path in (results / kind).glob("*/*/*.json")]
     figures = [path.stat().st_mtime for path in (results / "figures").glob("*")]
     return max(records) > max(figures, default=0.0) if records else None
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from benchmark.errors import BenchmarkError, UnknownName
 
 RECORD_VERSION = 1
+LEAST_ENSEMBLE = 8
+ENSEMBLE = ".ensemble"  # between a task's name and the number of models, in the name of its ensemble
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
@@ -84,6 +86,12 @@ class SplitSpec(Spec):
     pairs: bool = Field(False, description="seeds 2j and 2j+1 share a pool; fair coins part it, one forgets each half")
     placebo: bool = Field(False, description="methods are also run on never trained images in the forget set's place")
 
+    @model_validator(mode="after")
+    def _halves_are_equal(self) -> "SplitSpec":
+        if self.pairs and self.heldout is not None:
+            raise ValueError("pairs part one pool in two halves; leave out `heldout`")
+        return self
+
 
 class Evaluation(Spec):
     """What is observed of every model, alike for original, retrained and unlearned."""
@@ -107,7 +115,7 @@ class TaskSpec(Spec):
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of non-test labels replaced at random")
     evaluation: Evaluation = Evaluation()
     seeds: int | None = Field(None, ge=1, description="instead of the suite's number")
-    ensemble: int | None = Field(None, ge=8, multiple_of=2, description="models a side that population metrics ask for")
+    ensemble: int | None = Field(None, ge=LEAST_ENSEMBLE, multiple_of=2, description="models for population metrics")
     methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
 
     @property
@@ -119,13 +127,11 @@ class TaskSpec(Spec):
         """What makes two tasks the same job: everything but how often and with which method settings."""
         return self.model_dump(mode="json", exclude={"seeds", "methods", "ensemble"})
 
-    def as_ensemble(self) -> "TaskSpec | None":
-        """The same task with one pool for all seeds, half of it forgotten by each; None if it asks for no ensemble."""
-        if self.ensemble is None:
-            return None
+    def as_ensemble(self, models: int) -> "TaskSpec":
+        """The same task with one pool for all seeds, of which each forgets a random half."""
         split = self.split.model_copy(update={"heldout": None, "pairs": True, "placebo": False, "seed": 0})
-        name = f"{self.name}.ensemble{self.ensemble}"
-        return self.model_copy(update={"name": name, "split": split, "seeds": self.ensemble})
+        name = f"{self.name}{ENSEMBLE}{models}"
+        return self.model_copy(update={"name": name, "split": split, "seeds": models, "ensemble": models})
 
 
 class Suite(Spec):

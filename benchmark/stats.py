@@ -4,6 +4,7 @@ The unit is the training seed. Interquartile mean and stratified bootstrap follo
 2021, 2108.13264), rank intervals Mogstad et al. (Rev. Econ. Stud. 2024), equivalence tests Schuirmann (1987).
 """
 
+import math
 from collections.abc import Sequence
 from typing import TypedDict
 
@@ -163,8 +164,47 @@ def paired_difference(values_a: ArrayLike, values_b: ArrayLike, confidence: floa
     )
     same_shape(a, b, "paired_difference: values_a and values_b")
     interval = _t_interval(a - b, confidence, "paired_difference: values_a - values_b")
-    p_value = float(ttest_rel(a, b).pvalue) if centred(a - b).any() else float(interval["mean"] == 0)
+    p_value = float(ttest_rel(a, b).pvalue) if (centred(a - b) ** 2).any() else float(interval["mean"] == 0)
     return {**interval, "p_value": p_value}
+
+
+def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Ratio of two paired means with Fieller's interval: all r for which the mean of x - r y is not unlike 0.
+
+    Its coverage is that of the t-interval, with a handful of seeds too, where a bootstrap's is not.
+
+    Args:
+        numerators: x [S >= 2], one per training seed.
+        denominators: y [S], the same seeds in the same order.
+        confidence: in (0, 1).
+
+    Returns:
+        mean x / mean y as mean, and low, high, which need not lie evenly about it.
+
+    Raises:
+        ValueError: the interval of the denominators' mean holds 0, so the ratio has no bounded interval; unequal
+            lengths, fewer than two seeds, NaN.
+
+    Source: Fieller, J. Royal Statistical Society B 1954.
+
+    >>> ratio_interval([2.0, 2.5, 1.5], [8.0, 10.0, 6.0])
+    {'mean': 0.25, 'low': 0.25, 'high': 0.25}
+    """
+    name = "ratio_interval: denominators"
+    x = numbers(numerators, "ratio_interval: numerators", 1)
+    y = numbers(denominators, name, 1)
+    same_shape(x, y, "ratio_interval: numerators and denominators")
+    at_least(len(y), 2, name, "seeds")
+    level = number(confidence, "ratio_interval: confidence", 0, 1, "()")
+    quantile = t.isf((1 - level) / 2, len(y) - 1)
+    (xx, xy), (_, yy) = quantile**2 / len(y) * np.cov(x, y)
+    square = y.mean() ** 2 - yy
+    if square <= 1e-12 * y.mean() ** 2:
+        raise ValueError(f"{name} have a mean that cannot be told from 0; such a ratio is not bounded.")
+    middle = x.mean() * y.mean() - xy
+    spread = np.sqrt(max(middle**2 - square * (x.mean() ** 2 - xx), 0.0))
+    low, high = (middle - spread) / square, (middle + spread) / square
+    return {"mean": float(x.mean() / y.mean()), "low": float(low), "high": float(high)}
 
 
 def holm(p_values: ArrayLike, alpha: float = 0.05) -> Holm:
@@ -219,7 +259,7 @@ def tost(differences: ArrayLike, margin: float, alpha: float = 0.05) -> Equivale
     at_least(len(values), 2, "tost: differences", "seeds")
     bound = number(margin, "tost: margin", 0, ends="(]")
     level = number(alpha, "tost: alpha", 0, 1, "()")
-    if centred(values).any():
+    if (centred(values) ** 2).any():
         p_value = float(DescrStatsW(values).ttost_mean(-bound, bound)[0])
     else:
         p_value = float(abs(values[0]) >= bound)
@@ -276,6 +316,43 @@ def iqm_ci(scores: ArrayLike, confidence: float = 0.95, resamples: int = 2000, s
     means = trim_mean(drawn.reshape(repeats, -1), 0.25, axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]
+
+
+def balanced_iqm(
+    scores: Sequence[ArrayLike], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """`iqm` and `iqm_ci` for tasks with unequal numbers of runs, each task weighing the same.
+
+    Runs are repeated until all tasks have equally many; for the interval they are drawn first, within each task.
+
+    Args:
+        scores: T times [R_t >= 2], the runs of each task.
+        confidence: in (0, 1).
+        resamples: at least 2000.
+        seed: of the numpy generator; equal seeds give equal intervals.
+
+    Returns:
+        The interquartile mean as mean, and the ends of its interval.
+
+    Raises:
+        ValueError: no task, one run, fewer than 2000 resamples, NaN.
+
+    >>> balanced_iqm([[0.0, 1.0], [10.0, 10.0, 10.0, 10.0]])
+    {'mean': 5.5, 'low': 5.0, 'high': 5.5}
+    """
+    at_least(len(scores), 1, "balanced_iqm: scores", "tasks")
+    runs = [numbers(task, f"balanced_iqm: scores[{place}]", 1) for place, task in enumerate(scores)]
+    for place, task in enumerate(runs):
+        at_least(len(task), 2, f"balanced_iqm: scores[{place}]", "runs")
+    level = number(confidence, "balanced_iqm: confidence", 0, 1, "()")
+    repeats = whole_number(resamples, "balanced_iqm: resamples", 2000)
+    generator = np.random.default_rng(whole_number(seed, "balanced_iqm: seed"))
+    length = math.lcm(*map(len, runs))
+    drawn = [task[generator.integers(len(task), size=(repeats, len(task)))] for task in runs]
+    means = trim_mean(np.hstack([np.tile(task, length // task.shape[1]) for task in drawn]), 0.25, axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    everything = np.column_stack([np.tile(task, length // len(task)) for task in runs])
+    return {"mean": iqm(everything), "low": float(low), "high": float(high)}
 
 
 def average_rank(values: ArrayLike, failed: ArrayLike, direction: str) -> Floats:
@@ -447,7 +524,7 @@ def _t_interval(values: ArrayLike, confidence: float, name: str) -> Interval:
     deviations = centred(sample)
     mean = float(sample.mean()) if deviations.any() else float(sample[0])
     standard_error = np.sqrt((deviations**2).sum() / (seeds - 1) / seeds)
-    half_width = float(t.ppf((1 + level) / 2, seeds - 1) * standard_error)
+    half_width = float(t.isf((1 - level) / 2, seeds - 1) * standard_error)
     return {"mean": mean, "low": mean - half_width, "high": mean + half_width}
 
 

@@ -13,10 +13,11 @@ import re
 import socket
 import tempfile
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import psutil
@@ -24,13 +25,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError
-from benchmark.specs import Record
+from benchmark.specs import PopulationRecord, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _NUMBERS = re.compile(r"\[\n[\s\d.eE+,-]+\]")  # a list of numbers, which a reader wants on one line
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+Kept = TypeVar("Kept", Record, PopulationRecord)
 
 
 class Store:
@@ -140,20 +143,24 @@ class Store:
         self.notes.append(f"artefact {key[:12]}: {reason}; moved to {aside} and computed again")
 
 
-class Records:
-    """The folder of records: `records/<task>/<method>/<key>-<commit>.json`."""
+class _Shelf(ABC, Generic[Kept]):
+    """A folder of JSON files, one for each thing kept: `<task>/<method>/<key>-<commit>.json`."""
+
+    kept: type[Kept]
+    what: str
 
     def __init__(self, results: Path) -> None:
-        self.folder = Path(results) / "records"
+        self.folder = Path(results) / self.what
 
     def check_writable(self) -> None:
         """Raise BenchmarkError unless records can be written."""
         _check_writable(self.folder, "results folder", "--results")
 
-    def add(self, record: Record) -> Path:
+    def add(self, record: Kept) -> Path:
         """Write a record under a name of its own; what is there is never edited."""
         stem = f"{record.key}-{record.provenance.commit[:12]}"
-        folder = self.folder / record.task / method_folder(record.run.method)
+        task, method = self._of(record)
+        folder = self.folder / task / method_folder(method)
         repeat = 1
         while (path := folder / (f"{stem}.json" if repeat == 1 else f"{stem}.{repeat}.json")).exists():
             repeat += 1
@@ -162,10 +169,10 @@ class Records:
         return path
 
     def keys(self) -> set[str]:
-        """The run keys that have a record, from file names alone."""
+        """The keys that have a record, from file names alone."""
         return {path.name.partition("-")[0] for path in self.folder.glob("*/*/*.json")}
 
-    def read(self) -> Iterator[Record]:
+    def read(self) -> Iterator[Kept]:
         """Every record.
 
         Raises:
@@ -173,11 +180,33 @@ class Records:
         """
         for path in sorted(self.folder.glob("*/*/*.json")):
             try:
-                yield Record.model_validate_json(path.read_bytes())
+                yield self.kept.model_validate_json(path.read_bytes())
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
                 raise BenchmarkError(f"{path}: this is no record: {place}: {first['msg']}.") from error
+
+    @abstractmethod
+    def _of(self, record: Kept) -> tuple[str, str]:
+        """The names of its task and method."""
+
+
+class Records(_Shelf[Record]):
+    """The folder of records: `records/<task>/<method>/<key>-<commit>.json`."""
+
+    kept, what = Record, "records"
+
+    def _of(self, record: Record) -> tuple[str, str]:
+        return record.task, record.run.method
+
+
+class PopulationRecords(_Shelf[PopulationRecord]):
+    """What all seeds of a method say together: `populations/<task>/<method>/<key>-<commit>.json`."""
+
+    kept, what = PopulationRecord, "populations"
+
+    def _of(self, record: PopulationRecord) -> tuple[str, str]:
+        return record.task.name, record.method
 
 
 def method_folder(method: str) -> str:

@@ -133,6 +133,7 @@ def optimise(
     recipe: Recipe,
     log: list[dict[str, float]] | None = None,
     progress: Progress | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> None:
     """Epochs of gradient steps on a weighted sum of terms; the learner is changed in place, in evaluation mode after.
 
@@ -145,6 +146,7 @@ def optimise(
         recipe: Numerics.
         log: Takes a row {"epoch", "loss", each term} per epoch: means over steps.
         progress: Called with (epoch, epochs).
+        on_step: Called with the number of steps done, after each.
 
     Raises:
         Diverged: If the loss of an epoch is not finite.
@@ -159,6 +161,7 @@ def optimise(
     steps = len(examples) // how.batch_size if drops else math.ceil(len(examples) / how.batch_size)
     schedule = _schedule(optimizer, how, steps)
     active = {name: term for name, term in objective.items() if term[0] != 0}
+    done = 0
     for epoch in range(how.epochs):
         sums = {name: torch.zeros((), device=examples.device) for name in ("loss", *active)}
         for batch in examples.batches(how.batch_size, order, drop_last):
@@ -172,6 +175,9 @@ def optimise(
             optimizer.step()
             schedule.step()
             learner.after_step()
+            done += 1
+            if on_step is not None:
+                on_step(done)
             for name, value in {"loss": loss, **values}.items():
                 sums[name] += value.detach()
         _close_epoch(epoch, {name: float(total) / steps for name, total in sums.items()}, log)
