@@ -31,6 +31,7 @@ from benchmark.api import (
     uses={"forget", "retain", "third_party"},
     scenarios={"random", "class", "subclass", "indices"},
     contrastive={"weight": 10.0, "lr": 3e-3},
+    optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
 class ThirdPartyAlignment(Method):
