@@ -196,15 +196,14 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike, confidence: f
     same_shape(x, y, "ratio_interval: numerators and denominators")
     at_least(len(y), 2, name, "seeds")
     level = number(confidence, "ratio_interval: confidence", 0, 1, "()")
-    quantile = t.isf((1 - level) / 2, len(y) - 1)
-    (xx, xy), (_, yy) = quantile**2 / len(y) * np.cov(x, y)
-    square = y.mean() ** 2 - yy
+    ratio = x.mean() / y.mean() if y.mean() else 0.0
+    spread = t.isf((1 - level) / 2, len(y) - 1) ** 2 / len(y) * np.cov(x - ratio * y, y)
+    square = y.mean() ** 2 - spread[1, 1]
     if square <= 1e-12 * y.mean() ** 2:
         raise ValueError(f"{name} have a mean that cannot be told from 0; such a ratio is not bounded.")
-    middle = x.mean() * y.mean() - xy
-    spread = np.sqrt(max(middle**2 - square * (x.mean() ** 2 - xx), 0.0))
-    low, high = (middle - spread) / square, (middle + spread) / square
-    return {"mean": float(x.mean() / y.mean()), "low": float(low), "high": float(high)}
+    root = np.sqrt(spread[0, 1] ** 2 + square * spread[0, 0])
+    low, high = ((-spread[0, 1] + sign * root) / square for sign in (-1, 1))
+    return {"mean": float(ratio), "low": float(ratio + low), "high": float(ratio + high)}
 
 
 def holm(p_values: ArrayLike, alpha: float = 0.05) -> Holm:

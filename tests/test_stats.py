@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.stats import (
     attack_validity,
     average_rank,
+    balanced_iqm,
     clopper_pearson,
     holm,
     iqm,
@@ -20,6 +21,7 @@ from benchmark.stats import (
     paired_difference,
     pareto_set,
     rank_interval,
+    ratio_interval,
     regression_decision,
     t_interval,
     tost,
@@ -78,6 +80,37 @@ def test_a_paired_difference_is_the_interval_and_test_of_the_differences(seed):
     assert got["p_value"] == pytest.approx(ttest_1samp(a - b, 0).pvalue)
     assert paired_difference(b, a)["p_value"] == pytest.approx(got["p_value"])
     assert paired_difference(b, a)["mean"] == pytest.approx(-got["mean"])
+
+
+@given(seed=seeds)
+@repeated
+def test_fiellers_interval_holds_the_ratios_that_a_t_test_does_not_refuse(seed):
+    generator = np.random.default_rng(seed)
+    y = generator.normal(3, 0.3, size=5)
+    x = 0.5 * y + generator.normal(size=5)
+    got = ratio_interval(x, y)
+    assert got["mean"] == pytest.approx(x.mean() / y.mean())
+    for end, outside in (("low", -0.01), ("high", 0.01)):
+        assert ttest_1samp(x - got[end] * y, 0).pvalue == pytest.approx(0.05)
+        assert ttest_1samp(x - (got[end] + outside) * y, 0).pvalue < 0.05
+
+
+def test_fiellers_interval_covers_a_ratio_as_often_as_it_says_with_five_seeds():
+    generator = np.random.default_rng(0)
+    shared = generator.normal(0, 0.02, size=(2000, 5))
+    y, x = 0.2 + shared + generator.normal(0, 0.02, (2000, 5)), 0.06 + shared + generator.normal(0, 0.02, (2000, 5))
+    found = [ratio_interval(*pair) for pair in zip(x, y, strict=True)]
+    assert np.mean([one["low"] <= 0.3 <= one["high"] for one in found]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_equal_numerators_and_denominators_have_a_ratio_of_exactly_one():
+    assert ratio_interval([0.1, 0.11, 0.12], [0.1, 0.11, 0.12]) == {"mean": 1.0, "low": 1.0, "high": 1.0}
+
+
+@pytest.mark.parametrize("denominators", [[1.0, -1.0, 0.5], [0.0, 0.0, 0.0], [1.0, 2.0, 9.0]])
+def test_a_ratio_to_what_may_be_nothing_is_refused(denominators):
+    with pytest.raises(ValueError, match="cannot be told from 0"):
+        ratio_interval([1.0, 2.0, 3.0], denominators)
 
 
 def test_identical_methods_do_not_differ():
@@ -162,6 +195,22 @@ def test_iqm_interval_resamples_runs_within_each_task_independently():
     counts = np.array([sum(draw) for draw in itertools.product([0, 1], repeat=8)])
     middle = np.clip(counts - 2, 0, 4) / 4
     assert iqm_ci(scores, confidence=0.7, resamples=20000) == np.quantile(middle, [0.15, 0.85]).tolist()
+
+
+@given(seed=seeds)
+@repeated
+def test_a_balanced_iqm_is_the_iqm_where_tasks_have_equally_many_runs(seed):
+    scores = np.random.default_rng(seed).normal(size=(4, 3))
+    got = balanced_iqm(list(scores.T))
+    assert got["mean"] == pytest.approx(iqm(scores))
+    assert got["low"] <= got["high"]
+
+
+def test_a_balanced_iqm_weighs_tasks_alike_whatever_their_number_of_runs():
+    few, many = [0.0, 1.0], [2.0, 3.0] * 5
+    assert balanced_iqm([few, many])["mean"] == pytest.approx(balanced_iqm([few, [2.0, 3.0]])["mean"]) == 1.5
+    wide, narrow = balanced_iqm([few, [2.0, 3.0]]), balanced_iqm([few * 5, many])
+    assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
 
 
 @given(seed=seeds, direction=st.sampled_from(["max", "min"]))

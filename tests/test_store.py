@@ -14,7 +14,7 @@ import torch
 from benchmark import store as store_module
 from benchmark.errors import BenchmarkError
 from benchmark.specs import Record
-from benchmark.store import Records, Store, method_folder, remove_leftovers, write_atomic
+from benchmark.store import PopulationRecords, Records, Store, method_folder, remove_leftovers, write_atomic
 from tests import tiny
 from tests.report import factory
 
@@ -245,6 +245,20 @@ def test_a_record_is_one_file_named_by_task_method_key_and_commit(tmp_path):
     assert method_folder("theirs") == "theirs"
 
 
+def test_what_all_seeds_say_together_has_a_folder_of_its_own(tmp_path):
+    populations = PopulationRecords(tmp_path)
+    one = factory.population(factory.World(), factory.Method("theirs[preset]"), {"strong": factory.pooled(0.6)})
+    paths = [populations.add(one) for _ in range(2)]
+    folder = tmp_path / "populations" / "toy-random" / "theirs.preset"
+    assert paths == [folder / f"{one.key}-{'c' * 12}{repeat}.json" for repeat in ("", ".2")]
+    assert list(populations.read()) == [one] * 2
+    assert populations.keys() == {one.key}
+    assert Records(tmp_path).keys() == set()
+    paths[0].write_text("{}")
+    with pytest.raises(BenchmarkError, match=r"^.*\.json: this is no record: "):
+        list(populations.read())
+
+
 def test_a_record_can_be_read_by_people(tmp_path):
     """A line for each thing that is said; lists of numbers on one, texts as they are."""
     error = "ValueError: [1,   2]\n  tensor([[1.,\n          2.]])"
@@ -291,7 +305,7 @@ def test_a_file_that_is_no_record_is_named(tmp_path, damage):
 
 
 def test_a_folder_that_can_be_written_is_left_empty(tmp_path):
-    for folder in (Records(tmp_path / "results"), Store(tmp_path / "store")):
+    for folder in (Records(tmp_path / "results"), PopulationRecords(tmp_path / "results"), Store(tmp_path / "store")):
         folder.check_writable()
         folder.check_writable()
     assert tiny.files(tmp_path) == {}

@@ -1,4 +1,4 @@
-"""What people read: tables in four forms and figures, built from a folder of records. Nothing here imports torch."""
+"""What people read: tables in several forms and figures, built from a folder of records. Nothing here imports torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from benchmark.report.model import Summary
-from benchmark.report.summary import load
+from benchmark.report.summary import Summary, load
 from benchmark.report.table import render, sources
 from benchmark.store import write_atomic
 
@@ -34,15 +33,16 @@ class Report:
             "files": [str(file) for file in self.files],
             "records": self.summary.n_records,
             "tasks": [task.name for task in self.summary.tasks],
+            "demonstrations": {t.name: t.demonstration for t in self.summary.tasks if t.demonstration is not None},
             "notes": self.notes,
         }
 
 
 def build_report(results: Path, draw: bool = True) -> Report:
-    """Write leaderboard.md, .csv, .tex and figures/<task>-<kind>.{png,svg} into a results folder.
+    """Write leaderboard.md, .csv, .tex, details.md and figures/<task>-<kind>.{png,svg} into a results folder.
 
     Args:
-        results: The folder that holds `records/`.
+        results: The folder that holds `records/` and, if populations were measured, `populations/`.
         draw: False leaves the figures as they are.
 
     Raises:
@@ -55,6 +55,7 @@ def build_report(results: Path, draw: bool = True) -> Report:
         results / "leaderboard.md": tables.markdown.encode(),
         results / "leaderboard.csv": tables.csv.encode(),
         results / "leaderboard.tex": tables.latex.encode(),
+        results / "details.md": tables.details.encode(),
     }
     if draw:
         from benchmark.report.figures import figures
@@ -74,8 +75,10 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"{_records(summary.n_superseded)} set aside for newer ones of the same task, method and seed."
     for task in summary.tasks:
         for row in task.rows:
-            if row.failed:
-                yield f"{task.name}, {row.name}: {'; '.join(row.remarks)}: {'; '.join(row.errors)}"
+            if row.errors:
+                yield ": ".join(
+                    filter(None, [f"{task.name}, {row.name}", "; ".join(row.remarks), "; ".join(row.errors)])
+                )
 
 
 def _records(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a task: ROC curves, forgetting against utility and time, and the distributions of attack scores.
+"""Figures of a task: ROC curves, forgetting against utility and time, distributions of attack scores and of examples.
 
 Everything is drawn from the summary, so from records alone; lines and densities are means over training seeds.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark.report import words
 from benchmark.report.densities import scores
+from benchmark.report.examples import examples
 from benchmark.report.looks import (
     STYLE,
     Look,
@@ -30,7 +31,9 @@ from benchmark.report.looks import (
     value,
     with_curves,
 )
-from benchmark.report.model import Cell, Column, Curves, Estimate, Summary, TaskSummary
+from benchmark.report.model import Cell, Column, Curves, Estimate, TaskSummary
+from benchmark.report.summary import Summary
+from benchmark.report.validity import band
 
 Looks = dict[str, Look]
 
@@ -43,6 +46,7 @@ def figures(summary: Summary) -> Iterator[tuple[str, dict[str, bytes]]]:
         "tradeoff": tradeoff,
         "time": time,
         "scores": scores,
+        "examples": examples,
     }
     for task in summary.tasks:
         for kind, draw in kinds.items():
@@ -200,8 +204,8 @@ def _scaled(found: Estimate, column: Column) -> Estimate:
 def _floor_band(span: Callable[..., Artist], column: Column) -> list[tuple[Artist, str]]:
     if column.floor is None or column.goal != "match_retrained":
         return []
-    high = _scaled(column.floor.distance, column).mean
-    return [(span(0, high, color="#dcdcdc", linewidth=0, zorder=0), "oracle floor")]
+    high = (100 if column.unit == "fraction" else 1) * band(column)
+    return [(span(0, high, color="#dcdcdc", linewidth=0, zorder=0), "oracle floor (95 %)")]
 
 
 def _limits(found: list[Estimate], start: float | None = None) -> tuple[float, float]:

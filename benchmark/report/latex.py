@@ -1,4 +1,4 @@
-r"""Tables for papers: one `table*` per task with booktabs rules; `\usepackage{booktabs}` is all that they need."""
+r"""Tables for papers: one `table*` each with booktabs rules; `\usepackage{booktabs,xcolor}` is all that they need."""
 
 import textwrap
 
@@ -21,6 +21,10 @@ _SPECIALS = {
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
     "–": "--",
+    "°": r"$^\circ$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "●": r"$\bullet$",
     "\u00a0": "~",
     "\u202f": r"\,",
 }
@@ -30,7 +34,7 @@ def latex(tables: list[Layout]) -> str:
     r"""All tables as one file to be read by `\input`."""
     return "\n".join(
         [
-            "% Needs \\usepackage{booktabs}. Built from records/ by `report`; do not edit.",
+            "% Needs \\usepackage{booktabs,xcolor}. Built from records/ by `report`; do not edit.",
             *map(_table, tables),
         ]
     )
@@ -80,4 +84,5 @@ def _body(lines: list[Line]) -> list[str]:
 
 
 def _cell(cell: Text) -> str:
-    return rf"\textbf{{{escape(cell.text)}}}" if cell.best else escape(cell.text)
+    text = escape(cell.text)
+    return rf"\textbf{{{text}}}" if cell.best else rf"\textcolor{{gray}}{{{text}}}" if cell.grey else text

@@ -13,7 +13,8 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from benchmark.report import words
-from benchmark.report.model import Column, Row, Summary, TaskSummary
+from benchmark.report.model import Column, Row, TaskSummary
+from benchmark.report.summary import Summary
 
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933"]
 _LINES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1))]
@@ -90,10 +91,9 @@ def title(figure: Figure, task: TaskSummary, what: str, column: Column) -> None:
     """What is shown, of which task and how many seeds, and whether it means anything."""
     text, colour = f"{task.name} ({task.paradigm}, {words.seeds(task.n_seeds)}): {what}", "#000000"
     if not column.conclusive:
-        text, colour = (
-            f"{text}\ninconclusive: the attack does not beat chance on the original models",
-            "#B00000",
-        )
+        text, colour = f"{text}\ninconclusive: the attack does not beat chance on the original models", "#B00000"
+    elif task.demonstration is not None:
+        text, colour = f"{text}\ndemonstration only: on this task nobody is ranked", "#B00000"
     figure.suptitle(text, x=0.01, ha="left", color=colour)
 
 

@@ -1,60 +1,19 @@
-"""Rows of a task: anchors from what every metric value carries, methods from their seeds, and their order.
+"""Rows of a task: anchors from what every metric value carries, methods from their seeds.
 
 A method with a failed or diverged seed has no numbers: nothing is averaged over the seeds that went well.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from benchmark.metrics.cost import speedup
-from benchmark.report.model import Cell, Column, Curves, Estimate, Row
+from benchmark.report.columns import BySeed, estimate
+from benchmark.report.model import Cell, Curves, Estimate, Row
 from benchmark.specs import AttackCurves, Cost, Curve, MetricValue, Record
-from benchmark.stats import t_interval
-
-BySeed = dict[int, Record]
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean over seeds with its 95 % t-interval; no interval for one seed."""
-    if len(values) == 1:
-        return Estimate(values[0], None, None, 1)
-    interval = t_interval(values)
-    return Estimate(interval["mean"], interval["low"], interval["high"], len(values))
-
-
-def with_best(rows: list[Row], columns: list[Column], n_seeds: int) -> list[Row]:
-    """Mark the best of each column among methods that went well with every seed; a lone candidate is not best."""
-    candidates = [r for r in rows if r.kind == "method" and r.n_seeds == n_seeds and r.status == "ok"]
-    for column in columns:
-        scores = {row.name: badness(row, column) for row in candidates if column.name in row.cells}
-        if column.goal == "info" or not column.conclusive or len(scores) < 2:
-            continue
-        least = min(scores.values())
-        for row in candidates:
-            if scores.get(row.name) == least:
-                row.cells[column.name] = replace(row.cells[column.name], best=True)
-    return rows
-
-
-def badness(row: Row, column: Column) -> float:
-    """How far a row is from what is good: mean |gap|, the mean, or minus the mean."""
-    cell = row.cells[column.name]
-    return {"match_retrained": cell.distance.mean, "max": -cell.value.mean}.get(column.goal, cell.value.mean)
-
-
-def ordered(rows: list[Row], column: Column | None) -> list[Row]:
-    """Oracles, then methods by the primary column, then those that collapsed, then all that failed."""
-
-    def key(row: Row) -> tuple[bool, bool, bool, float, str]:
-        scored = column is not None and column.name in row.cells
-        score = badness(row, column) if column is not None and scored else float("inf")
-        return (row.failed, row.kind != "oracle", row.collapsed, score, row.name)
-
-    return sorted(rows, key=key)
 
 
 def anchor_row(
@@ -69,7 +28,7 @@ def anchor_row(
     """
     original = kind == "original"
     cells = {
-        name: _cell([(v.original if original else v.retrained, v.retrained) for v in by_seed.values()])
+        name: _cell({seed: (v.original if original else v.retrained, v.retrained) for seed, v in by_seed.items()})
         for name, by_seed in anchors.items()
     }
     with_curves = {r.run.seed: r for r in reversed(records) if r.curves}
@@ -96,29 +55,46 @@ def method_row(method: str, by_seed: BySeed, n_seeds: int) -> Row:
         uses=records[0].uses,
         n_seeds=len(records),
         statuses=dict(Counter(record.status for record in records)),
+        optimises=records[0].optimises,
         remarks=_remarks(records, n_seeds),
-        errors=[f"seed {r.run.seed}: {_last_line(r.error)}" for r in records if r.error],
+        errors=[f"seed {r.run.seed}: {last_line(r.error)}" for r in records if r.error],
     )
     if row.failed:
-        return row
-    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for record in records:
+        return replace(row, speedup=0.0)
+    values: dict[str, dict[int, MetricValue]] = defaultdict(dict)
+    for seed, record in by_seed.items():
         for name, value in record.metrics.items():
-            pairs[name].append((value.value, value.retrained))
+            values[name][seed] = value
     costs = [record.cost for record in records if record.cost]
     return replace(
         row,
-        cells={name: _cell(found) for name, found in pairs.items()},
+        cells={name: _measured(found) for name, found in values.items()},
         curves=_mean_curves(records, lambda c: c.unlearned),
         seconds=_seconds([cost.unlearn_seconds for cost in costs]),
         speedup=_speedup(costs),
+        peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
+        flops=_first(cost.flops for cost in costs),
     )
 
 
-def _cell(pairs: list[tuple[float, float]]) -> Cell:
-    """From (value, retrained) per seed."""
-    gaps = [value - retrained for value, retrained in pairs]
-    return Cell(estimate([value for value, _ in pairs]), estimate(gaps), estimate([abs(gap) for gap in gaps]))
+def _measured(values: dict[int, MetricValue]) -> Cell:
+    cell = _cell({seed: (value.value, value.retrained) for seed, value in values.items()})
+    return replace(cell, note=_first(value.note for value in values.values()))
+
+
+def _cell(pairs: dict[int, tuple[float, float]]) -> Cell:
+    """From seed -> (value, retrained)."""
+    gaps = {seed: value - retrained for seed, (value, retrained) in sorted(pairs.items())}
+    return Cell(
+        value=estimate([pairs[seed][0] for seed in gaps]),
+        gap=estimate(list(gaps.values())),
+        distance=estimate([abs(gap) for gap in gaps.values()]),
+        gaps=gaps,
+    )
+
+
+def _first(found: Iterable[Any]) -> Any:
+    return next((one for one in found if one is not None), None)
 
 
 def _seconds(seconds: list[float]) -> Estimate | None:
@@ -150,7 +126,8 @@ def _remarks(records: list[Record], n_seeds: int) -> list[str]:
     return remarks
 
 
-def _last_line(error: str | None) -> str:
+def last_line(error: str | None) -> str:
+    """What went wrong, without how it came about."""
     lines = (error or "").strip().splitlines()
     return lines[-1][:200] if lines else ""
 

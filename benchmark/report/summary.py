@@ -1,22 +1,40 @@
-"""Records -> summary: which records count, what they say per task, metric and row, and how sure that is.
+"""Records -> summary: what they say per task, metric and row, how sure that is, and what may be concluded from it.
 
 The replicate is the training seed. Columns follow from the metadata in the records; no metric, method, dataset
-or task is known by name here. The rules are those of METRICS.md: V2 (gate), V4 (floor), V11 (failures).
+or task is known by name here. The rules are those of METRICS.md; each has a file of its own beside this one.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from benchmark.errors import BenchmarkError
-from benchmark.report.model import Column, Floor, Summary, TaskSummary, Validity
-from benchmark.report.rows import BySeed, anchor_row, estimate, method_row, ordered, with_best
-from benchmark.specs import MetricValue, Record
-from benchmark.stats import attack_validity
-from benchmark.store import Records
+from benchmark.report.across import Across, across
+from benchmark.report.columns import BySeed, anchors_of, columns_of
+from benchmark.report.model import Column, Row, TaskSummary
+from benchmark.report.populations import with_populations
+from benchmark.report.ranking import ranked
+from benchmark.report.rows import anchor_row, method_row
+from benchmark.report.selection import current_tasks, fitting, newest, when
+from benchmark.report.specificity import is_own_placebo, specificity
+from benchmark.report.validity import demonstration, flags, headline_distance, marked
+from benchmark.specs import MetricValue, PopulationRecord, Record, SplitSpec
+from benchmark.store import PopulationRecords, Records
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Every task, and what was left out on the way."""
+
+    tasks: list[TaskSummary]
+    across: list[Across]
+    n_records: int
+    n_stale: int
+    n_superseded: int
+    commits: list[str]
+    first_date: str
+    last_date: str
 
 
 def load(results: Path) -> Summary:
@@ -28,19 +46,25 @@ def load(results: Path) -> Summary:
     records = list(Records(results).read())
     if not records:
         raise BenchmarkError(f"{results}: there are no records here; `run` makes some, or give another --results.")
-    return summarise(records)
+    return summarise(records, list(PopulationRecords(results).read()))
 
 
-def summarise(records: Sequence[Record]) -> Summary:
-    """The summary of some records: the newest of each (task, method, seed), of the newest definition of each task."""
-    current = _current_tasks(records)
-    kept = _newest(current)
+def summarise(records: Sequence[Record], populations: Sequence[PopulationRecord] = ()) -> Summary:
+    """The summary of some records: the newest of each run, of the newest definition of each task."""
+    current = current_tasks(records)
+    kept = newest(current)
     by_task: dict[str, list[Record]] = defaultdict(list)
     for record in kept:
         by_task[record.task].append(record)
-    dates = sorted(_date(record) for record in kept)
+    tasks = [
+        _task(name, found, fitting(populations, found))
+        for name, found in sorted(by_task.items())
+        if not all(record.run.placebo for record in found)
+    ]
+    dates = sorted(when(record) for record in kept)
     return Summary(
-        tasks=[_task(name, by_task[name]) for name in sorted(by_task)],
+        tasks=tasks,
+        across=across(tasks),
         n_records=len(kept),
         n_stale=len(records) - len(current),
         n_superseded=len(current) - len(kept),
@@ -50,118 +74,73 @@ def summarise(records: Sequence[Record]) -> Summary:
     )
 
 
-# -- which records count -------------------------------------------------------------------------------------
-
-
-def _date(record: Record) -> datetime:
-    date = datetime.fromisoformat(record.provenance.date)
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _current_tasks(records: Iterable[Record]) -> list[Record]:
-    """The records whose task is defined as in the task's newest record."""
-    by_task: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_task[record.task].append(record)
-    current = []
-    for group in by_task.values():
-        identity = max(group, key=_date).run.task.identity()
-        current += [record for record in group if record.run.task.identity() == identity]
-    return current
-
-
-def _newest(records: Iterable[Record]) -> list[Record]:
-    """The newest record of each (task, method, seed), sorted by these."""
-    found: dict[tuple[str, str, int], Record] = {}
-    for record in records:
-        key = (record.task, record.run.method, record.run.seed)
-        if key not in found or _date(record) >= _date(found[key]):
-            found[key] = record
-    return [found[key] for key in sorted(found)]
-
-
-# -- a task --------------------------------------------------------------------------------------------------
-
-
-def _task(name: str, records: list[Record]) -> TaskSummary:
-    records = sorted(records, key=_date, reverse=True)
-    by_method: dict[str, BySeed] = defaultdict(dict)
-    for record in records:
-        by_method[record.run.method][record.run.seed] = record
-    n_seeds = len({record.run.seed for record in records})
-    anchors = _anchors(records)
-    rows = [method_row(method, by_seed, n_seeds) for method, by_seed in by_method.items()]
-    floors = _floors([by_method[row.name] for row in rows if row.kind == "oracle" and not row.failed])
-    columns = {metric: _column(metric, by_seed, floors.get(metric)) for metric, by_seed in anchors.items()}
-    primary = _first(columns, lambda c: c.role == "forgetting" and c.attack) or _first(
-        columns, lambda c: c.role == "forgetting"
-    )
-    summary = TaskSummary(
+def _task(name: str, records: list[Record], populations: dict[str, PopulationRecord]) -> TaskSummary:
+    records = sorted(records, key=when, reverse=True)
+    real = [record for record in records if not record.run.placebo]
+    runs, placebos = _by_method(real), _by_method([record for record in records if record.run.placebo])
+    seeds = sorted({record.run.seed for record in real})
+    anchors = anchors_of(real)
+    rows = [method_row(method, by_seed, len(seeds)) for method, by_seed in runs.items()]
+    exact = [runs[row.name] for row in rows if row.kind == "oracle" and not row.failed]
+    rows = [anchor_row("original", real, anchors), anchor_row("retrained", real, anchors), *rows]
+    columns, rows = with_populations(columns_of(anchors, exact), rows, populations)
+    task = TaskSummary(
         name=name,
-        paradigm=records[0].paradigm,
-        n_seeds=n_seeds,
+        suite=real[0].suite,
+        paradigm=real[0].paradigm,
+        seeds=seeds,
+        ensemble=_one_pool(real[0].run.task.split),
         columns=columns,
-        rows=[anchor_row("original", records, anchors), anchor_row("retrained", records, anchors)],
-        primary=primary,
+        rows=[marked(row, columns) for row in rows],
+        primary=_primary(columns),
         utility=_first(columns, lambda c: c.role == "utility"),
-        notes=_notes(records, anchors),
+        notes=_notes(real, anchors),
+        specificity=bool(placebos),
     )
-    summary.rows.extend(ordered(with_best(rows, list(columns.values()), n_seeds), summary.sorted_by))
-    return summary
+    return _judged(task, runs, placebos)
+
+
+def _one_pool(split: SplitSpec) -> bool:
+    return split.pairs and split.seed is not None
+
+
+def _by_method(records: list[Record]) -> dict[str, BySeed]:
+    found: dict[str, BySeed] = defaultdict(dict)
+    for record in records:
+        found[record.run.method][record.run.seed] = record
+    return found
+
+
+def _primary(columns: dict[str, Column]) -> str | None:
+    def forgets(column: Column) -> bool:
+        return column.role == "forgetting" and not column.pooled
+
+    return _first(columns, lambda column: forgets(column) and column.attack) or _first(columns, forgets)
 
 
 def _first(columns: dict[str, Column], wanted: Callable[[Column], bool]) -> str | None:
     return next((name for name, column in columns.items() if column.headline and wanted(column)), None)
 
 
-def _anchors(records: list[Record]) -> dict[str, dict[int, MetricValue]]:
-    """Metric -> seed -> its newest value, which carries both anchors; metrics in the order of the newest record."""
-    found: dict[str, dict[int, MetricValue]] = defaultdict(dict)
-    for record in records:
-        for name, value in record.metrics.items():
-            found[name].setdefault(record.run.seed, value)
-    return found
+def _judged(task: TaskSummary, runs: dict[str, BySeed], placebos: dict[str, BySeed]) -> TaskSummary:
+    """What may be concluded: admission first, then what holds for each row, then ranks."""
+    task = replace(task, distance=headline_distance(task))
+    task = replace(task, demonstration=demonstration(task))
+    return ranked(replace(task, rows=[_flagged(row, task, runs, placebos) for row in task.rows]))
 
 
-def _column(name: str, by_seed: dict[int, MetricValue], floor: Floor | None) -> Column:
-    newest = next(iter(by_seed.values()))
-    return Column(
-        name=name,
-        label=newest.label,
-        goal=newest.goal,
-        role=newest.role,
-        attack=newest.attack,
-        headline=newest.headline,
-        unit=newest.unit,
-        validity=_validity(list(by_seed.values())),
-        floor=floor,
-    )
-
-
-def _validity(values: list[MetricValue]) -> Validity:
-    """METRICS V2: an attack counts if its AUC beats chance on the originals; one seed cannot tell."""
-    originals = [value.original for value in values]
-    if not values[0].attack or min(originals) < 0 or max(originals) > 1:
-        return "not_gated"
-    if len(values) == 1:
-        return "one_seed"
-    return "valid" if attack_validity(originals)["valid"] else "inconclusive"
-
-
-def _floors(oracles: list[BySeed]) -> dict[str, Floor]:
-    """Metric -> how far exact retraining is from the reference; several exact methods are averaged within a seed."""
-    gaps: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for by_seed in oracles:
-        for seed, record in by_seed.items():
-            for name, value in record.metrics.items():
-                gaps[name][seed].append(value.gap)
-    return {
-        name: Floor(
-            distance=estimate([float(np.mean(np.abs(found))) for found in by_seed.values()]),
-            gap=estimate([float(np.mean(found)) for found in by_seed.values()]),
-        )
-        for name, by_seed in gaps.items()
-    }
+def _flagged(row: Row, task: TaskSummary, runs: dict[str, BySeed], placebos: dict[str, BySeed]) -> Row:
+    if row.kind != "method" or row.failed:
+        return row
+    found, share = flags(row, task), None
+    if not is_own_placebo(row.uses):
+        column = task.columns.get(task.primary or "")
+        share = specificity(column, runs[row.name], placebos.get(row.name, {}))
+    if share is not None and share.low is not None and share.low <= 0:
+        found["not specific"] = ""
+    remarks = [f"{flag} ({of})" if of else flag for flag, of in found.items()]
+    verdict = replace(row.verdict, flags=found, specificity=share)
+    return replace(row, verdict=verdict, remarks=row.remarks + remarks)
 
 
 def _notes(records: list[Record], anchors: dict[str, dict[int, MetricValue]]) -> list[str]:

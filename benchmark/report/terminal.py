@@ -1,7 +1,8 @@
 """Rich tables that fit the terminal: where room is short they leave out the less important, and say so."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -11,8 +12,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.report.across import Across
 from benchmark.report.layout import Detail, Layout, layout
 from benchmark.report.model import TaskSummary
+from benchmark.report.standings import standings
 
 _STYLES = {"original": "dim", "retrained": "cyan", "oracle": "cyan", "method": ""}
 _DETAILS = [
@@ -22,35 +25,46 @@ _DETAILS = [
     Detail(intervals=False, gaps=False, access=False),
     Detail(gaps=False, metrics=False),
     Detail(gaps=False, metrics=False, access=False),
+    Detail(gaps=False, metrics=False, access=False, cost=False),
 ]
+_NARROWER = [Detail(), Detail(access=False), Detail(access=False, cost=False)]
 _GAP = 2
 _LEAST_REMARKS, _LEAST_NAME = 12, 12
+
+
+def overview(groups: list[Across]) -> Iterator[RenderableType]:
+    """A rule, then the tables across tasks."""
+    if groups:
+        yield Rule(Text("across tasks", style="bold"))
+    for group in groups:
+        yield FittingTable(partial(standings, group), _NARROWER)
 
 
 def terminal(paradigm: str, tasks: list[TaskSummary]) -> Iterator[RenderableType]:
     """A rule with the paradigm's name, then its tasks."""
     yield Rule(Text(paradigm, style="bold"))
     for task in tasks:
-        yield FittingTable(task)
+        yield FittingTable(partial(layout, task))
 
 
 @dataclass(frozen=True)
 class FittingTable:
-    """A task's table and legend, with as much detail as the console is wide."""
+    """A table and its legend, with as much detail as the console is wide."""
 
-    task: TaskSummary
+    draw: Callable[[Detail], Layout]
+    details: Sequence[Detail] = tuple(_DETAILS)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose the detail, then draw."""
         detail = self._detail(options.max_width)
-        table = layout(self.task, detail)
+        table = self.draw(detail)
         missing = detail.left_out()
         legend = [*table.legend, *([f"For want of room without {missing}; leaderboard.md has all."] if missing else [])]
         yield _table(table, options.max_width)
         yield Padding(Text("\n".join(legend), style="dim"), (0, 1, 1, 0))
 
     def _detail(self, width: int) -> Detail:
-        return next((d for d in _DETAILS if _total(_least_widths(layout(self.task, d))) <= width), _DETAILS[-1])
+        return next((d for d in self.details if _total(_least_widths(self.draw(d))) <= width), self.details[-1])
 
 
 def _least_widths(table: Layout) -> list[int]:
@@ -93,7 +107,7 @@ def _table(table: Layout, room: int) -> Table:
         drawn.add_column(Text(head.text), justify=head.align, width=width, overflow="fold")
     kinds = [line.kind for line in table.lines]
     for line, following in zip(table.lines, [*kinds[1:], None], strict=True):
-        cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in line.cells]
+        cells = [Text(cell.text, style="bold green" if cell.best else "dim" * cell.grey) for cell in line.cells]
         style = "red" if line.failed else _STYLES[line.kind]
         drawn.add_row(*cells, style=style, end_section=line.kind != "method" and following == "method")
     return drawn

@@ -14,14 +14,17 @@ from benchmark.specs import (
     Cost,
     Curve,
     MetricValue,
+    PopulationRecord,
+    PopulationValue,
     Provenance,
     Record,
     RunSpec,
+    Signal,
     Status,
     TaskSpec,
     canonical_hash,
 )
-from benchmark.store import Records
+from benchmark.store import PopulationRecords, Records
 
 FPR = np.linspace(0, 1, 51)
 LEVELS = np.linspace(0, 1, 41)
@@ -38,7 +41,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Method:
-    """A made-up method."""
+    """A made-up method; `placebo` is the shift that it leaves when it is given images that were never trained on."""
 
     name: str
     shift: float = 0.2
@@ -48,6 +51,8 @@ class Method:
     oracle: bool = False
     status: Status = "ok"
     spread: float = 1.0
+    placebo: float = 0.6
+    optimises: tuple[Signal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class World:
 
     name: str = "toy-random"
     paradigm: str = "supervised"
+    suite: str = "toy"
     original: Model = field(default_factory=lambda: Model(0.6, 0.93))
     retrained: Model = field(default_factory=lambda: Model(0.0, 0.92))
     attacks: tuple[str, ...] = ("leak_a", "leak_b")
@@ -64,32 +70,41 @@ class World:
 
 
 def record(
-    world: World, method: Method, seed: int, *, date: str = "2026-01-02T03:04:05+00:00", **changes: Any
+    world: World,
+    method: Method,
+    seed: int,
+    *,
+    placebo: bool = False,
+    date: str = "2026-01-02T03:04:05+00:00",
+    **changes: Any,
 ) -> Record:
-    """A record of one run; `changes` replace its fields."""
+    """A record of one run, or of one on a placebo; `changes` replace its fields."""
     rng = np.random.default_rng(int(canonical_hash([world.name, seed])[:8], 16))
     original, retrained = (_noisy(m, world.noise, rng) for m in (world.original, world.retrained))
     rng = np.random.default_rng(int(canonical_hash([world.name, method.name, seed])[:8], 16))
     accuracy = world.original.accuracy - method.drop / 100
-    unlearned = _noisy(Model(method.shift, accuracy, method.spread), world.noise, rng)
+    shift = method.placebo if placebo else method.shift
+    unlearned = _noisy(Model(shift, accuracy, method.spread), world.noise, rng)
     if method.status == "no_change":
         unlearned = original
     scored = method.status not in ("failed", "diverged")
-    run = RunSpec(task=_task(world), method=method.name, params={}, seed=seed, metrics=["attacks", "accuracy"])
+    metrics = ["attacks", "accuracy"]
+    run = RunSpec(task=_task(world), method=method.name, params={}, seed=seed, metrics=metrics, placebo=placebo)
     fields: dict[str, Any] = {
-        "key": canonical_hash([world.name, method.name, seed]),
-        "suite": "toy",
+        "key": canonical_hash([world.name, method.name, seed, placebo]),
+        "suite": world.suite,
         "run": run,
         "paradigm": world.paradigm,
         "uses": list(method.uses),
         "oracle": method.oracle,
+        "optimises": list(method.optimises),
         "status": method.status,
         "error": None if scored else "Traceback …\nValueError: the loss is not finite.",
         "sizes": {"forget": 500, "heldout": 500},
         "metrics": _metrics(world, unlearned, original, retrained) if scored else {},
         "curves": _curves(world, unlearned, original, retrained) if scored else {},
         "cost": _cost(method, rng) if scored else None,
-        "provenance": Provenance(commit="c" * 40, dirty=False, date=date, versions={}, hardware={}),
+        "provenance": _provenance(date),
     }
     return Record(**{**fields, **changes})
 
@@ -99,11 +114,73 @@ def suite(world: World, methods: Iterable[Method], seeds: Sequence[int] = range(
     return [record(world, method, seed) for method in methods for seed in seeds]
 
 
-def write(results: Path, records: Iterable[Record]) -> Path:
+def placebos(world: World, methods: Iterable[Method], seeds: Sequence[int] = range(5)) -> list[Record]:
+    """Every method on every seed, with a forget set that was never trained on."""
+    return [record(world, method, seed, placebo=True) for method in methods for seed in seeds]
+
+
+def exact(
+    distances: Sequence[float], name: str = "m", world: World | None = None, label: str = "leak AUC", **fields: Any
+) -> list[Record]:
+    """One method's records with one attack: original .9, retrained .5, unlearned as far above it as asked, by seed."""
+    world, method = world or World(), Method(**{"name": name, **fields})
+    return [
+        record(world, method, seed, metrics={"leak": metric(0.5 + d, 0.9, 0.5, label=label)}, curves={})
+        for seed, d in enumerate(distances)
+    ]
+
+
+def population(
+    world: World,
+    method: Method,
+    metrics: dict[str, PopulationValue],
+    seeds: Sequence[int] = range(5),
+    date: str = "2026-01-02T03:04:05+00:00",
+    **changes: Any,
+) -> PopulationRecord:
+    """What all seeds of a method say together; `changes` replace its fields."""
+    fields: dict[str, Any] = {
+        "key": canonical_hash([world.name, method.name, "population"]),
+        "suite": world.suite,
+        "task": _task(world),
+        "method": method.name,
+        "params": {},
+        "seeds": list(seeds),
+        "oracle": method.oracle,
+        "status": method.status,
+        "metrics": metrics,
+        "seconds": 1.0,
+        "runs": [],
+        "provenance": _provenance(date),
+    }
+    return PopulationRecord(**{**fields, **changes})
+
+
+def panel(per_seed: Sequence[float], original: Sequence[float], **changes: Any) -> PopulationValue:
+    """The distance of a panel of attacks, seed by seed."""
+    fields: dict[str, Any] = {"goal": "min", "role": "forgetting", "label": "worst attack", "unit": "auc"}
+    fields |= {"headline": True, "n": 500, "value": float(np.mean(per_seed))}
+    fields |= {"original": float(np.mean(original)) if original else None}
+    fields |= {"retrained": None, "per_seed": list(per_seed), "original_per_seed": list(original)}
+    return PopulationValue(**{**fields, **changes})
+
+
+def pooled(
+    value: float, original: float | None = 0.8, retrained: float | None = 0.5, **changes: Any
+) -> PopulationValue:
+    """An attack on the forget set that reads all seeds' models at once."""
+    fields: dict[str, Any] = {"goal": "match_retrained", "role": "forgetting", "label": "strong AUC", "unit": "auc"}
+    fields |= {"attack": True, "headline": True, "tier": "population", "n": 500, "low": value - 0.02}
+    fields |= {"value": value, "original": original, "retrained": retrained, "high": value + 0.02}
+    return PopulationValue(**{**fields, **changes})
+
+
+def write(results: Path, records: Iterable[Record], populations: Iterable[PopulationRecord] = ()) -> Path:
     """Leave records in a results folder."""
-    folder = Records(results)
     for one in records:
-        folder.add(one)
+        Records(results).add(one)
+    for other in populations:
+        PopulationRecords(results).add(other)
     return results
 
 
@@ -124,6 +201,10 @@ def _task(world: World) -> TaskSpec:
         "recipe": {"lr": 0.1, "epochs": 5, "batch_size": 64},
     }
     return TaskSpec(**{**fields, **world.spec})
+
+
+def _provenance(date: str) -> Provenance:
+    return Provenance(commit="c" * 40, dirty=False, date=date, versions={}, hardware={})
 
 
 def _noisy(model: Model, noise: float, rng: np.random.Generator) -> Model:

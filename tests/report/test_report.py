@@ -1,5 +1,6 @@
 """Building a report: the files that it leaves, that they come out the same, what it needs and how long it takes."""
 
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from tests.report.factory import Method, Model, World, record, suite, write
 
 ORACLE = Method("again", shift=0.0, uses=("retain",), oracle=True, seconds=100)
 METHODS = [ORACLE, Method("good", shift=0.05), Method("weak", shift=0.4), Method("idle", status="no_change")]
+TABLES = ["details.md", "leaderboard.csv", "leaderboard.md", "leaderboard.tex"]
 KINDS = ("roc", "tradeoff", "time", "scores")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +34,7 @@ def test_every_figure_exists_in_both_forms_and_is_not_empty(built):
         assert svg.rstrip().endswith("</svg>")
         assert min(len(png), len(svg)) > 10_000
     assert all(path.is_file() for path in report.files)
-    assert len(report.files) == 3 + 2 * len(KINDS)
+    assert len(report.files) == len(TABLES) + 2 * len(KINDS)
 
 
 def test_a_second_build_leaves_the_same_bytes(built):
@@ -49,7 +51,7 @@ def test_no_temporary_file_is_left(built):
 
 def test_tables_can_be_built_without_figures(tmp_path):
     report = build_report(write(tmp_path, suite(World(), METHODS, range(2))), draw=False)
-    assert sorted(path.name for path in report.files) == ["leaderboard.csv", "leaderboard.md", "leaderboard.tex"]
+    assert sorted(path.name for path in report.files) == TABLES
     assert report.renderables
 
 
@@ -63,6 +65,27 @@ def test_what_was_set_aside_and_what_failed_is_told(tmp_path):
     assert "1 record set aside for newer ones" in notes
     assert "lost: failed; 1 of 2 seeds run: seed 0:" in notes
     assert "the loss is not finite" in notes
+
+
+def test_records_from_before_these_fields_existed_still_report(tmp_path):
+    """They know neither tiers nor signals nor placebos, and there are no populations beside them."""
+    results = write(tmp_path, suite(World(), METHODS, range(3)))
+    expected = build_report(results, draw=False)
+    before = [path.read_bytes() for path in expected.files]
+    for path in (results / "records").rglob("*.json"):
+        content = json.loads(path.read_text())
+        del content["optimises"], content["run"]["placebo"]
+        for name in ("pairs", "placebo"):
+            del content["run"]["task"]["split"][name]
+        for value in content["metrics"].values():
+            del value["tier"], value["signal"], value["note"]
+        path.write_text(json.dumps(content))
+    assert [path.read_bytes() for path in build_report(results, draw=False).files] == before
+
+
+def test_why_nobody_is_ranked_is_part_of_the_json(tmp_path):
+    report = build_report(write(tmp_path, suite(World(), METHODS, [0])), draw=False)
+    assert report.as_json()["demonstrations"] == {"toy-random": "one seed cannot tell a difference from chance"}
 
 
 def test_no_records_is_one_sentence(tmp_path):

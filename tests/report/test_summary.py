@@ -69,7 +69,7 @@ def test_rows_are_anchors_then_oracle_then_methods_by_distance_then_collapsed():
     collapsed = Method("flat", shift=0.0, drop=50, status="collapsed")
     task = task_of(suite(WORLD, [BAD, collapsed, GOOD, ORACLE]))
     assert names(task) == ["original", "retrained", "again", "good", "bad", "flat"]
-    assert task.row("flat").remarks == ["collapsed"]
+    assert task.row("flat").remarks == ["collapsed", "utility lost"]
 
 
 def test_an_attack_that_does_not_beat_chance_on_the_originals_is_inconclusive_and_does_not_rank():
@@ -133,8 +133,9 @@ def test_best_is_marked_among_methods_that_went_well_and_never_on_the_oracle():
 
 
 def test_a_method_that_missed_seeds_says_so_and_is_not_best():
-    task = task_of(suite(WORLD, [BAD, Method("c", shift=0.3)]) + suite(WORLD, [GOOD], [0]))
+    task = task_of(suite(WORLD, [ORACLE, BAD, Method("c", shift=0.3)]) + suite(WORLD, [GOOD], [0]))
     assert task.row("good").remarks == ["1 of 5 seeds run"]
+    assert not task.row("good").verdict.ranked
     assert task.row("bad").cells["leak_a"].best is False
     assert task.row("c").cells["leak_a"].best
 
@@ -151,14 +152,15 @@ def test_the_speedup_is_the_geometric_mean_over_seeds():
     assert task_of(records).row("good").speedup == pytest.approx(np.exp(np.mean(np.log(ratios))))
 
 
-def test_columns_follow_the_order_of_the_metrics_in_a_record_whatever_they_are_called():
+def test_columns_stand_by_role_and_then_in_the_order_of_the_record_whatever_they_are_called():
     strange = {
         "zeta%": metric(70, 90, 69, goal="max", role="utility", attack=False, label="quality"),
         "_a&b": metric(0.6, 0.9, 0.5, label="x"),
         "quiet": metric(1, 2, 3, headline=False),
     }
     task = task_of([record(WORLD, GOOD, seed, metrics=strange, curves={}) for seed in range(2)])
-    assert [column.name for column in task.headlines] == ["zeta%", "_a&b"]
+    assert list(task.columns) == ["zeta%", "_a&b", "quiet"]
+    assert [column.name for column in task.headlines] == ["_a&b", "zeta%"]
     assert (task.primary, task.utility) == ("_a&b", "zeta%")
 
 

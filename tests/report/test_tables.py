@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.report.latex import escape
+from benchmark.report.markdown import escaped
 from benchmark.report.summary import summarise
 from benchmark.report.table import render
 from tests.report.factory import Method, Model, World, metric, record, suite
@@ -19,6 +20,7 @@ METHODS = [
     Method("idle", status="no_change", uses=(), seconds=0.001),
 ]
 LOST = Method("lost", status="failed")
+NAMES = ["good_one[placebo]", "weak", "idle", "lost"]
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +51,13 @@ def test_the_csv_parses_back_to_one_line_per_task_row_and_metric(tables):
     assert float(good["abs_gap_mean"]) >= abs(float(good["gap_mean"]))
 
 
-def test_a_failed_method_has_no_numbers_in_the_csv(tables):
+def test_a_failed_method_has_no_values_in_the_csv_and_counts_as_worst(tables):
     lines = [line for line in csv.DictReader(io.StringIO(tables.csv)) if line["method"] == "lost"]
     assert {(line["value_mean"], line["status"], line["seeds_failed"]) for line in lines} == {("", "failed", "5")}
+    assert {(line["score_mean"], line["rank_best"], line["rank_worst"], line["speedup"]) for line in lines} == {
+        ("-1", "4", "4", "0")
+    }
+    assert {line["unit"]: line["abs_gap_mean"] for line in lines} == {"auc": "0.5", "points": "100", "fraction": "1"}
 
 
 def test_failures_without_any_metric_do_not_vanish_from_the_csv():
@@ -65,7 +71,7 @@ def test_inconclusive_cells_say_so_but_keep_their_evidence(tables):
     assert rows["weak"].count("inconclusive") == 2
     assert "inconclusive" not in rows["original"]
     assert "does not beat chance" in text
-    assert "Not ranked" in text
+    assert "Demonstration only: the attack does not find the forget set on the original models. Nobody is" in text
 
 
 def test_one_seed_prints_no_interval(tables):
@@ -134,10 +140,49 @@ def test_what_is_left_out_for_want_of_room_is_said(tables):
 
 def test_the_legend_names_the_floor_and_the_access_letters(tables):
     text = section(tables, "toy-random")
-    assert "Oracle floor: retraining once more leaves a gap of" in text
+    assert "Oracle floor, in the row of again: retraining once more leaves a gap of [mean, 95th percentile" in text
     assert "F forget set, R retain set, T third-party set" in text
     assert "again (oracle floor)" in text
 
 
 def test_names_that_are_markdown_are_escaped(tables):
     assert r"good\_one\[placebo\]" in tables.markdown
+
+
+def test_details_have_a_line_per_metric_and_a_column_per_model(tables):
+    text = tables.details.split("## ")[-1]
+    assert text.startswith("toy-random (supervised, 5 seeds)")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == ["metric", "original", "retrained", "floor", "again (oracle floor)", *map(escaped, NAMES)]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    metrics = [row[0].replace("\u00a0", " ") for row in rows[2:]]
+    assert metrics[:2] == ["leak a AUC ≈", "leak b AUC ≈"]
+    assert metrics[-3:] == ["forget accuracy (%) ≈", "time (s)", "peak memory (MiB)"]
+    assert all(row[-1] == "–" for row in rows[2:-2])
+
+
+def test_details_name_the_tier_of_what_is_not_headline():
+    metrics = {
+        "a": metric(0.512, 0.75, 0.5, label="attack"),
+        "b": metric(0.2, 0.3, 0.1, label="old", tier="legacy", headline=False, goal="info", role="info", attack=False),
+    }
+    records = [record(World(), METHODS[2], seed, metrics=metrics) for seed in range(2)]
+    tables = render(summarise(records))
+    assert "| old (legacy, never ranked) |" in tables.details
+    assert "old" not in tables.markdown
+    assert {line["metric"]: line["tier"] for line in csv.DictReader(io.StringIO(tables.csv))} == {
+        "a": "every_run",
+        "b": "legacy",
+    }
+
+
+def test_the_csv_has_every_cell_between_its_anchors_and_its_floor(tables):
+    lines = [line for line in csv.DictReader(io.StringIO(tables.csv)) if line["task"] == "toy-random"]
+    one = next(line for line in lines if line["method"] == "weak" and line["metric"] == "leak_a")
+    assert float(one["gap_mean"]) == pytest.approx(float(one["value_mean"]) - float(one["retrained_mean"]), abs=1e-5)
+    assert 0 < float(one["floor_abs_gap_mean"]) <= float(one["floor_abs_gap_p95"]) < float(one["abs_gap_mean"])
+    assert float(one["original_mean"]) > float(one["value_mean"])
+    assert (one["in_band"], one["ranked"], one["admitted"], one["distance"]) == ("False", "True", "True", "leak_a")
+    assert float(one["score_low"]) < float(one["score_mean"]) < float(one["score_high"])
+    assert one["best_other"] in NAMES
+    assert 0 <= float(one["p_holm_best_other"]) <= 1
