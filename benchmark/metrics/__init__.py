@@ -12,7 +12,7 @@ from benchmark.metrics.attacks import (
 from benchmark.metrics.cost import speedup
 from benchmark.metrics.distances import cka, energy_distance, js_divergence
 from benchmark.metrics.encoders import encodermi_t, pairwise_cosines, weighted_knn
-from benchmark.metrics.legacy import average_gap, svc_mia_efficacy, tow
+from benchmark.metrics.legacy import average_gap, emia_threshold, svc_mia_efficacy, svc_nonmember_share, tow
 from benchmark.metrics.population import competition_forgetting_quality, klom, klom0, lira_score, rmia, u_lira
 from benchmark.metrics.signals import entropy, loss, modified_entropy, phi
 
@@ -22,6 +22,7 @@ __all__ = [
     "cka",
     "competition_forgetting_quality",
     "delong_interval",
+    "emia_threshold",
     "encodermi_t",
     "energy_distance",
     "entropy",
@@ -39,6 +40,7 @@ __all__ = [
     "roc_on_grid",
     "speedup",
     "svc_mia_efficacy",
+    "svc_nonmember_share",
     "swap_auc",
     "tow",
     "tpr_at_fpr",

@@ -6,13 +6,14 @@ Bank and probe see the retain set alone, with the same settings for every model 
 import warnings
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.api import CONTRASTIVE, Metric, Outputs, References, Value, register_metric
+from benchmark.metrics._checks import numbers, whole_numbers
 from benchmark.metrics.encoders import weighted_knn
 
 EVALUATED = ("forget", "heldout", "test")
@@ -28,34 +29,66 @@ EVALUATED = ("forget", "heldout", "test")
         "acc_retain": Value("retain accuracy", "match_retrained"),
         "acc_forget": Value("forget accuracy", "match_retrained", headline=True),
         "acc_heldout": Value("held-out accuracy", "match_retrained"),
+        "drop_worst_class": Value("worst class drop (points)", "min", "utility", "points"),
+        "forget_heldout_gap": Value("forget - held-out (points)", "match_retrained", "forgetting", "points"),
     },
 )
 class Accuracy(Metric):
-    """Share of images whose largest logit is their label's; ties go to the lowest class."""
+    """Share of images whose largest logit is their label's; ties go to the lowest class.
+
+    `drop_worst_class` is the largest drop of a class's test accuracy from the original, over the classes that the
+    retain set holds: a class that was forgotten whole is not missed. As a maximum over noisy classes it is above 0 for
+    retraining too, so it is read beside the retrained model's.
+    """
 
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
-        test = accuracy(outputs, "test")
+        original = references.original
+        test, forget, heldout = (accuracy(outputs, name) for name in ("test", "forget", "heldout"))
         return {
             "acc_test": test,
-            "drop_test": 100 * (accuracy(references.original, "test") - test),
-            **{f"acc_{name}": accuracy(outputs, name) for name in ("retain", "forget", "heldout")},
+            "drop_test": 100 * (accuracy(original, "test") - test),
+            "acc_retain": accuracy(outputs, "retain"),
+            "acc_forget": forget,
+            "acc_heldout": heldout,
+            "drop_worst_class": 100 * float((_by_class(original) - _by_class(outputs)).max()),
+            "forget_heldout_gap": 100 * (forget - heldout),
         }
 
     def sizes(self, outputs: Outputs) -> dict[str, int]:
-        sizes = {f"acc_{name}": len(outputs[f"{name}/labels"]) for name in ("test", "retain", "forget", "heldout")}
-        return sizes | {"drop_test": sizes["acc_test"]}
+        n = {name: len(outputs[f"{name}/labels"]) for name in ("test", "retain", "forget", "heldout")}
+        return {
+            "drop_test": n["test"],
+            **{f"acc_{name}": size for name, size in n.items()},
+            "drop_worst_class": int(np.isin(outputs["test/labels"], outputs["retain/labels"]).sum()),
+            "forget_heldout_gap": n["forget"] + n["heldout"],
+        }
 
 
 def accuracy(outputs: Outputs, name: str) -> float:
     """Accuracy on one set, in [0, 1].
 
     Raises:
-        ValueError: If a logit is not finite or the set is empty.
+        ValueError: If a logit is not finite, a label is no class, or the set is empty.
     """
-    logits, labels = outputs[f"{name}/logits"], outputs[f"{name}/labels"]
-    if not len(labels) or not np.isfinite(logits).all():
-        raise ValueError(f"accuracy: the logits of {name} are empty or not finite; a model must answer for each image.")
-    return float((logits.argmax(1) == labels).mean())
+    return float(correct(outputs, name).mean())
+
+
+def correct(outputs: Outputs, name: str) -> NDArray[np.bool_]:
+    """[n] whether each image of a set is classified right; raises as `accuracy` does."""
+    logits = numbers(outputs[f"{name}/logits"], f"accuracy: {name}/logits", 2)
+    labels = whole_numbers(outputs[f"{name}/labels"], f"accuracy: {name}/labels", 1, 0, logits.shape[1] - 1)
+    if len(logits) != len(labels):
+        raise ValueError(f"accuracy: {len(logits)} rows of {name}/logits, {len(labels)} labels; give one each.")
+    return np.asarray(logits.argmax(axis=1) == labels)
+
+
+def _by_class(outputs: Outputs) -> NDArray[np.float64]:
+    """Test accuracy, in [0, 1], of each class that both the retain and the test set hold."""
+    right, labels = correct(outputs, "test"), outputs["test/labels"]
+    classes = np.intersect1d(labels, outputs["retain/labels"])
+    if not len(classes):
+        raise ValueError("accuracy: the test set holds no class of the retain set; both are of one dataset.")
+    return np.array([right[labels == label].mean() for label in classes])
 
 
 @register_metric(
@@ -69,10 +102,11 @@ def accuracy(outputs: Outputs, name: str) -> float:
         "drop_knn": Value("kNN drop (points)", "min", "utility", "points", headline=True),
         **{f"probe_acc_{name}": Value(f"probe accuracy, {name}", "match_retrained") for name in ("forget", "heldout")},
         **{f"knn_acc_{name}": Value(f"kNN accuracy, {name}", "match_retrained") for name in ("forget", "heldout")},
+        "forget_heldout_gap": Value("kNN forget - held-out (points)", "match_retrained", "forgetting", "points"),
     },
 )
 class EncoderUtility(Metric):
-    """What a labelled reader can make of frozen features."""
+    """What a labelled reader can make of frozen features; `forget_heldout_gap` is that of kNN."""
 
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
         found = {f"probe_acc_{name}": value for name, value in probe_accuracies(outputs).items()}
@@ -83,24 +117,49 @@ class EncoderUtility(Metric):
             anchors = (probe_accuracies(original, ("test",))["test"], knn_accuracies(original, ("test",))["test"])
         found["drop_probe"] = 100 * (anchors[0] - found["probe_acc_test"])
         found["drop_knn"] = 100 * (anchors[1] - found["knn_acc_test"])
+        found["forget_heldout_gap"] = 100 * (found["knn_acc_forget"] - found["knn_acc_heldout"])
         order = ("probe_acc_test", "drop_probe", "knn_acc_test", "drop_knn")
         return {name: found[name] for name in (*order, *(n for n in found if n not in order))}
 
     def sizes(self, outputs: Outputs) -> dict[str, int]:
+        n = {name: len(outputs[f"{name}/labels"]) for name in EVALUATED}
         return {
-            f"{reader}_{name}": len(outputs[f"{name.removeprefix('acc_')}/labels"])
-            for reader in ("probe", "knn")
-            for name in ("acc_test", "acc_forget", "acc_heldout")
-        } | {name: len(outputs["test/labels"]) for name in ("drop_probe", "drop_knn")}
+            **{f"{reader}_acc_{name}": size for reader in ("probe", "knn") for name, size in n.items()},
+            **dict.fromkeys(("drop_probe", "drop_knn"), n["test"]),
+            "forget_heldout_gap": n["forget"] + n["heldout"],
+        }
 
 
 def probe_accuracies(outputs: Outputs, names: tuple[str, ...] = EVALUATED) -> dict[str, float]:
-    """Set name -> accuracy of a logistic regression fitted on the retain set's standardised features."""
+    """Set name -> accuracy of a linear probe fitted on the retain set.
+
+    Raises:
+        ValueError: If a feature is not finite, a set is empty, or the probe does not converge.
+    """
+    probe = fitted_probe(outputs["retain/features"], outputs["retain/labels"])
+    return {n: probe_accuracy(probe, outputs[f"{n}/features"], outputs[f"{n}/labels"]) for n in names}
+
+
+def fitted_probe(features: ArrayLike, labels: NDArray[np.int64]) -> Pipeline:
+    """Logistic regression (C = 1) on standardised features [n, D], the same settings for every model.
+
+    Raises:
+        ValueError: If a feature is not finite, there is one class only, or 2000 iterations do not suffice.
+    """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000))
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        probe.fit(outputs["retain/features"].astype(np.float64), outputs["retain/labels"])
-    return {n: float(probe.score(outputs[f"{n}/features"].astype(np.float64), outputs[f"{n}/labels"])) for n in names}
+        try:
+            return probe.fit(numbers(features, "linear probe: features", 2), labels)
+        except ConvergenceWarning as warning:
+            raise ValueError(
+                "linear probe: no optimum after 2000 iterations; these features are degenerate."
+            ) from warning
+
+
+def probe_accuracy(probe: Pipeline, features: ArrayLike, labels: NDArray[np.int64]) -> float:
+    """Share of images, in [0, 1], whose label a probe reads in their features [n, D]."""
+    return float(probe.score(numbers(features, "linear probe: features", 2), labels))
 
 
 def knn_accuracies(outputs: Outputs, names: tuple[str, ...] = EVALUATED) -> dict[str, float]:

@@ -85,7 +85,7 @@ def delong_interval(
     above_nonmember = 1 - (ranks[m:] - rankdata(nonmembers)) / m  # share of members above each non-member
     auc = below_member.mean()
     variance = below_member.var(ddof=1) / m + above_nonmember.var(ddof=1) / k
-    half_width = norm.ppf((1 + level) / 2) * np.sqrt(variance)
+    half_width = norm.isf((1 - level) / 2) * np.sqrt(variance)
     return [float(max(auc - half_width, 0.0)), float(min(auc + half_width, 1.0))]
 
 

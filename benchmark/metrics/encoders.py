@@ -5,7 +5,7 @@ membership score is EncoderMI-T of Liu et al. (CCS 2021, 2108.11023).
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from benchmark.metrics._checks import Floats, Integers, at_least, number, numbers, whole_number, whole_numbers
 
@@ -116,15 +116,23 @@ def pairwise_cosines(features: ArrayLike) -> Floats:
 def _vote(cosines: Floats, labels: Integers, k: int, temperature: float, num_classes: int) -> Integers:
     cosines = np.round(cosines, 12)
     kth = np.partition(cosines, -k, axis=1)[:, -k, None]
-    nearer, level = cosines > kth, cosines == kth
-    admitted = np.cumsum(level, axis=1) <= k - nearer.sum(axis=1, keepdims=True)
-    rows, chosen = np.nonzero(nearer | (level & admitted))
+    near = cosines >= kth
+    crowded = near.sum(axis=1) > k
+    if crowded.any():
+        near[crowded] = _first_at_the_kth_place(cosines[crowded], kth[crowded], k)
+    rows, chosen = np.nonzero(near)
     with np.errstate(over="ignore"):
         votes = np.exp((cosines[rows, chosen] - cosines.max(axis=1)[rows]) / temperature)
     ballots = np.bincount(rows * num_classes + labels[chosen], votes, minlength=len(cosines) * num_classes)
     scores = ballots.reshape(len(cosines), num_classes)
     winners = scores >= scores.max(axis=1, keepdims=True) * (1 - 1e-12)  # equal up to the order of summation
     return np.asarray(np.argmax(winners, axis=1))
+
+
+def _first_at_the_kth_place(cosines: Floats, kth: Floats, k: int) -> NDArray[np.bool_]:
+    """The k nearest of each row [q, B] where more are as near as the k-th [q, 1]: of these the first."""
+    nearer, level = cosines > kth, cosines == kth
+    return np.asarray(nearer | (level & (np.cumsum(level, axis=1) <= k - nearer.sum(axis=1, keepdims=True))))
 
 
 def _cosines(features: ArrayLike, function: str) -> Floats:

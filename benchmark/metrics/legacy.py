@@ -1,7 +1,8 @@
 """Columns kept only for comparison with papers; never ranked.
 
 Tug-of-war: RUM, Zhao et al. (NeurIPS 2024, 2406.01257). Average gap: SalUn, Fan et al. (ICLR 2024,
-2310.12508). SVC membership inference: Jia et al. (NeurIPS 2023, 2304.04934).
+2310.12508). SVC membership inference: Jia et al. (NeurIPS 2023, 2304.04934). EncoderMI with a threshold: MUC, Wang
+et al. (TMLR 2025, 2406.03603).
 """
 
 import numpy as np
@@ -84,6 +85,63 @@ def svc_mia_efficacy(conf_retain: ArrayLike, conf_test: ArrayLike, conf_forget: 
     test = probabilities(conf_test, "svc_mia_efficacy: conf_test", 1)
     forget = probabilities(conf_forget, "svc_mia_efficacy: conf_forget", 1)
     same_shape(retain, test, "svc_mia_efficacy: conf_retain and conf_test")
+    return svc_nonmember_share(retain, test, forget)
+
+
+def svc_nonmember_share(retain: ArrayLike, test: ArrayLike, forget: ArrayLike) -> float:
+    """The attack of `svc_mia_efficacy` on any number per example: correctness (0 or 1), entropy in nats.
+
+    Args:
+        retain: [t].
+        test: [t].
+        forget: [m].
+
+    Returns:
+        In [0, 1].
+
+    Raises:
+        ValueError: unequal retain and test sizes, NaN, empty.
+
+    Source: the variants of Fan et al., ICLR 2024.
+
+    >>> svc_nonmember_share([0.1, 0.2], [2.0, 2.1], [0.0, 2.3, 1.9, 0.15])
+    0.5
+    """
+    members = numbers(retain, "svc_nonmember_share: retain", 1)
+    nonmembers = numbers(test, "svc_nonmember_share: test", 1)
+    scored = numbers(forget, "svc_nonmember_share: forget", 1)
+    same_shape(members, nonmembers, "svc_nonmember_share: retain and test")
     attack = SVC(C=3, kernel="rbf", gamma="auto")
-    attack.fit(np.concatenate([retain, test])[:, None], np.repeat([1, 0], len(retain)))
-    return float((attack.predict(forget[:, None]) == 0).mean())
+    attack.fit(np.concatenate([members, nonmembers])[:, None], np.repeat([1, 0], len(members)))
+    return float((attack.predict(scored[:, None]) == 0).mean())
+
+
+def emia_threshold(member_scores: ArrayLike, nonmember_scores: ArrayLike, forget_scores: ArrayLike) -> float:
+    """Share of forget examples below the threshold that best parts members from non-members.
+
+    The threshold is the first edge of 500 equal bins over [0, 1] with the highest accuracy of "member iff score >=
+    threshold". One-sided, and refitted for every model.
+
+    Args:
+        member_scores: [t], EncoderMI-T of retained examples.
+        nonmember_scores: [t], of examples never trained on.
+        forget_scores: [m].
+
+    Returns:
+        In [0, 1].
+
+    Raises:
+        ValueError: unequal member and non-member sizes, NaN, empty.
+
+    Source: MUC, Wang et al., TMLR 2025 (2406.03603).
+
+    >>> emia_threshold([0.8, 0.9], [0.1, 0.2], [0.1, 0.95, 0.85, 0.9])
+    0.25
+    """
+    members = numbers(member_scores, "emia_threshold: member_scores", 1)
+    nonmembers = numbers(nonmember_scores, "emia_threshold: nonmember_scores", 1)
+    forget = numbers(forget_scores, "emia_threshold: forget_scores", 1)
+    same_shape(members, nonmembers, "emia_threshold: member and non-member scores")
+    thresholds = np.linspace(0, 1, 501)
+    right = (members >= thresholds[:, None]).sum(axis=1) + (nonmembers < thresholds[:, None]).sum(axis=1)
+    return float((forget < thresholds[right.argmax()]).mean())

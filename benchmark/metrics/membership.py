@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import CONTRASTIVE, Metric, Outputs, References, Value, register_metric
+from benchmark.api import CONTRASTIVE, Metric, Outputs, References, Signal, Value, register_metric
+from benchmark.metrics._checks import numbers
 from benchmark.metrics.attacks import delong_interval, mia_auc
 from benchmark.metrics.signals import entropy, loss, modified_entropy, phi
 
@@ -58,12 +59,12 @@ class _Attacks(Metric):
         return {f"{self.prefix}{name}": s for name, s in self.attack_scores(outputs).items()}
 
 
-def _forget_value(label: str, headline: bool = False) -> Value:
-    return Value(label, "match_retrained", "forgetting", "auc", attack=True, headline=headline)
+def _forget_value(label: str, signal: Signal, headline: bool = False) -> Value:
+    return Value(label, "match_retrained", "forgetting", "auc", attack=True, headline=headline, signal=signal)
 
 
-def _retain_value(label: str, headline: bool = False) -> Value:
-    return Value(label, "match_retrained", "retain_privacy", "auc", headline=headline)
+def _retain_value(label: str, signal: Signal, headline: bool = False) -> Value:
+    return Value(label, "match_retrained", "retain_privacy", "auc", headline=headline, signal=signal)
 
 
 @register_metric(
@@ -71,14 +72,14 @@ def _retain_value(label: str, headline: bool = False) -> Value:
     paradigms={"supervised"},
     source="population attacks of Hayes et al., SaTML 2025, arXiv 2403.01218; phi: Carlini et al., S&P 2022",
     values={
-        "mia_auc_phi": _forget_value("attack AUC", headline=True),
-        "mia_auc_loss": _forget_value("attack AUC (loss)"),
-        "mia_auc_entropy": _forget_value("attack AUC (entropy)", headline=True),
-        "mia_auc_mentropy": _forget_value("attack AUC (modified entropy)"),
-        "mia_auc_retain_phi": _retain_value("retain AUC", headline=True),
-        "mia_auc_retain_loss": _retain_value("retain AUC (loss)"),
-        "mia_auc_retain_entropy": _retain_value("retain AUC (entropy)"),
-        "mia_auc_retain_mentropy": _retain_value("retain AUC (modified entropy)"),
+        "mia_auc_phi": _forget_value("attack AUC", "loss", headline=True),
+        "mia_auc_loss": _forget_value("attack AUC (loss)", "loss"),
+        "mia_auc_entropy": _forget_value("attack AUC (entropy)", "entropy", headline=True),
+        "mia_auc_mentropy": _forget_value("attack AUC (modified entropy)", "loss"),
+        "mia_auc_retain_phi": _retain_value("retain AUC", "loss", headline=True),
+        "mia_auc_retain_loss": _retain_value("retain AUC (loss)", "loss"),
+        "mia_auc_retain_entropy": _retain_value("retain AUC (entropy)", "entropy"),
+        "mia_auc_retain_mentropy": _retain_value("retain AUC (modified entropy)", "loss"),
     },
 )
 class MembershipInference(_Attacks):
@@ -105,10 +106,10 @@ class MembershipInference(_Attacks):
     paradigms=CONTRASTIVE,
     source="EncoderMI-T: Liu, Jia, Qu, Gong, CCS 2021, arXiv 2108.11023",
     values={
-        "encodermi_auc_head": _forget_value("head AUC", headline=True),
-        "encodermi_auc_backbone": _forget_value("backbone AUC", headline=True),
-        "encodermi_auc_retain_head": _retain_value("retain head AUC", headline=True),
-        "encodermi_auc_retain_backbone": _retain_value("retain backbone AUC"),
+        "encodermi_auc_head": _forget_value("head AUC", "similarity", headline=True),
+        "encodermi_auc_backbone": _forget_value("backbone AUC", "similarity", headline=True),
+        "encodermi_auc_retain_head": _retain_value("retain head AUC", "similarity", headline=True),
+        "encodermi_auc_retain_backbone": _retain_value("retain backbone AUC", "similarity"),
     },
 )
 class EncoderMI(_Attacks):
@@ -120,9 +121,31 @@ class EncoderMI(_Attacks):
     def attack_scores(self, outputs: Outputs) -> dict[str, dict[str, Scores]]:
         return {
             place: {
-                name: outputs[f"{name}/{place}_similarities"].astype(np.float64).mean(axis=1)
+                name: mean_similarity(outputs, name, place)
                 for name in ATTACKED
                 if f"{name}/{place}_similarities" in outputs
             }
             for place in ("head", "backbone")
         }
+
+
+def mean_similarity(outputs: Outputs, name: str, place: str = "head") -> Scores:
+    """[n] EncoderMI-T of one set: the mean cosine of an image's fixed views at the `head` or the `backbone`.
+
+    Raises:
+        ValueError: If a similarity is not finite or the set is empty.
+    """
+    key = f"{name}/{place}_similarities"
+    return np.asarray(numbers(outputs[key], f"mean_similarity: {key}", 2).mean(axis=1))
+
+
+def headline_attack(outputs: Outputs) -> tuple[str, Scores, Scores]:
+    """(attack, scores of forget images, of held-out ones): phi of a classifier, view similarity at an encoder's head.
+
+    Raises:
+        ValueError: If a logit or similarity is not finite, or a set is empty.
+    """
+    if "forget/logits" not in outputs:
+        return "head", mean_similarity(outputs, "forget"), mean_similarity(outputs, "heldout")
+    forget, heldout = (phi(outputs[f"{name}/logits"], outputs[f"{name}/labels"]) for name in ("forget", "heldout"))
+    return "phi", forget, heldout

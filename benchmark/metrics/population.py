@@ -210,20 +210,9 @@ def klom(
     >>> klom([[0.5], [0.5], [0.5], [0.5]], [[0.5], [0.5], [20.0], [0.0]]).round(4).tolist()
     [0.2877]
     """
-    n_bins = whole_number(bins, "klom: bins", 1)
-    limit = number(clip, "klom: clip", 0, ends="(]")
-    least = number(floor, "klom: floor", 0, 1, "(]")
     u, v = numbers(unlearned, "klom: unlearned", 2), numbers(retrained, "klom: retrained", 2)
     same_columns(u, v, "klom: unlearned and retrained")
-    u, v = np.clip(u, -limit, limit), np.clip(v, -limit, limit)
-    low, high = np.minimum(u.min(axis=0), v.min(axis=0)), np.maximum(u.max(axis=0), v.max(axis=0))
-    constant = low == high
-    edges = np.linspace(low, np.where(constant, low + 1 + np.abs(low), high), n_bins + 1)
-    p, q = _histograms(u, edges), _histograms(v, edges)
-    q = np.where(p > 0, np.maximum(q, least), q)
-    q /= q.sum(axis=0)
-    terms = p * np.log(np.where(p > 0, p / np.where(p > 0, q, 1.0), 1.0))
-    return np.where(constant, 0.0, np.maximum(terms.sum(axis=0), 0.0))
+    return _histogram_divergence(u, v, *_binning(bins, clip, floor, "klom"))
 
 
 def klom0(
@@ -259,7 +248,8 @@ def klom0(
     )
     same_shape(u, first, "klom0: unlearned and retrained_a")
     same_shape(first, second, "klom0: retrained_a and retrained_b")
-    return klom(u, first, bins, clip, floor) - klom(second, first, bins, clip, floor)
+    binning = _binning(bins, clip, floor, "klom0")
+    return _histogram_divergence(u, first, *binning) - _histogram_divergence(second, first, *binning)
 
 
 def competition_forgetting_quality(
@@ -333,11 +323,13 @@ def _log_likelihood_ratio(
         variances = [_shrunk_variance(pooled, nu0, name)] * 2
     else:
         variances = [_shrunk_variance(side, nu0, name) for side in (seen, unseen)]
-    like_seen, like_unseen = (
-        -(np.log(spread) + (phi - side.mean) ** 2 / spread) / 2
-        for side, spread in zip((seen, unseen), variances, strict=True)
-    )
-    ratio = like_seen - like_unseen
+    with np.errstate(over="ignore", invalid="ignore"):
+        like_seen, like_unseen = (
+            -(np.log(spread) + (phi - side.mean) ** 2 / spread) / 2
+            for side, spread in zip((seen, unseen), variances, strict=True)
+        )
+        ratio = like_seen - like_unseen
+    reject(~np.isfinite(ratio), phi, f"{name}: phi", "closer to its models, as float64 cannot square the distance")
     rounding = 1e-13 * (1 + np.abs(like_seen) + np.abs(like_unseen))
     return np.where(np.abs(ratio) <= rounding, 0.0, ratio)
 
@@ -354,9 +346,30 @@ def _shrunk_variance(side: _Side, nu0: float, name: str) -> Floats:
 
 def _rmia_ratio(target: Floats, references: Floats, a: float, name: str) -> Floats:
     same_columns(target, references, f"rmia: target_{name} and ref_{name}")
-    marginal = ((1 + a) * references.mean(axis=0) + 1 - a) / 2
+    marginal = ((1 + a) * references.mean(axis=0) + (1 - a)) / 2  # 1 - a first: small means must not be rounded away
     reject(marginal == 0, marginal, f"rmia: p({name})", "positive, as no ratio exists otherwise")
     return np.asarray(target / marginal)
+
+
+def _binning(bins: int, clip: float, floor: float, function: str) -> tuple[int, float, float]:
+    return (
+        whole_number(bins, f"{function}: bins", 1),
+        number(clip, f"{function}: clip", 0, ends="(]"),
+        number(floor, f"{function}: floor", 0, 1, "(]"),
+    )
+
+
+def _histogram_divergence(u: Floats, v: Floats, bins: int, clip: float, floor: float) -> Floats:
+    """KL(u || v) per column [n] between histograms over the joint range of the clipped samples [N, n], [M, n]."""
+    u, v = np.clip(u, -clip, clip), np.clip(v, -clip, clip)
+    low, high = np.minimum(u.min(axis=0), v.min(axis=0)), np.maximum(u.max(axis=0), v.max(axis=0))
+    constant = low == high
+    edges = np.linspace(low, np.where(constant, low + 1 + np.abs(low), high), bins + 1)
+    p, q = _histograms(u, edges), _histograms(v, edges)
+    q = np.where(p > 0, np.maximum(q, floor), q)
+    q /= q.sum(axis=0)
+    terms = p * np.log(np.where(p > 0, p / np.where(p > 0, q, 1.0), 1.0))
+    return np.where(constant, 0.0, np.maximum(terms.sum(axis=0), 0.0))
 
 
 def _histograms(sample: Floats, edges: Floats) -> Floats:
