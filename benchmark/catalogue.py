@@ -95,7 +95,8 @@ def _row(kind: str, name: str) -> Row:
         facts = {"title": info.title, "classes": info.classes, "shape": info.shape, "licence": info.licence}
         return {"name": name, **facts}
     if kind == "metric":
-        return {"name": name, "learners": sorted(info.paradigms), "numbers": list(info.values), "source": info.source}
+        facts = {"tier": info.tier, "learners": sorted(info.paradigms), "reads": info.needs}
+        return {"name": name, **facts, "numbers": list(info.values), "source": info.source}
     if kind == "learner":
         return {"name": name, **info}
     return {"name": name, "description": info}

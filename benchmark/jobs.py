@@ -9,7 +9,7 @@ import gc
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,10 +100,12 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
 class Worker:
     """The stages of one job. Each looks for its artefact before it makes it."""
 
-    def __init__(self, job: Job, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(
+        self, job: Job, progress: Callable[[int, int], None] | None = None, store: Store | None = None
+    ) -> None:
         self.job, self.progress = job, progress
         self.task: TaskSpec = job.run.task
-        self.store, self.records = Store(Path(job.store)), Records(Path(job.results))
+        self.store, self.records = store or Store(Path(job.store)), Records(Path(job.results))
         self.device = torch.device(job.device)
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
@@ -161,10 +163,11 @@ class Worker:
         """Runs of one seed whose outputs are stored, one after the other."""
         errors = []
         for entry in self.job.batch:
-            one = Worker(self.job.model_copy(update={"kind": "run", "batch": [], **_typed(entry)}), None)
-            one.store, one.stages, one._data, one._scorer = self.store, self.stages, self._data, self._scorer
+            one = self._for_run(**_typed(entry))
+            one._data, one._scorer = self._data, self._scorer.observing(one._observed)
             status, error = one.do()
             self._data = one._data
+            self.stages.add(one.stages)
             errors += [f"{entry['role']}: {error}"] if status == "failed" else []
         return ("failed", "; ".join(errors)) if errors else ("ok", None)
 
@@ -176,18 +179,20 @@ class Worker:
             self.record_population("failed", error)
             return "failed", error
         with self.stages.timed("score", torch.device("cpu")):
-            models = {r: [self._scorer.outputs(r, member) for member in self.job.members] for r in ROLES}
-            split = self.task.split
+            seeds, split = self.job.seeds, self.task.split
+            runs = [self.job.run.model_copy(update={"seed": seed}) for seed in seeds]
+            workers = [self._for_run(run=r, keys=k) for r, k in zip(runs, self.job.members, strict=True)]
+            models = {role: [worker.outputs(f"{role}/outputs") for worker in workers] for role in ROLES}
             if split.pairs and split.seed is not None:
                 for role, found in models.items():
                     key = canonical_hash([member[f"{role}/outputs"] for member in self.job.members])
                     if not self.store.contains(key):
                         self.store.put(key, arrays=stacked(found))
             population = Population(
-                seeds=tuple(self.job.seeds),
+                seeds=tuple(seeds),
                 original=models["original"],
                 retrained=models["retrained"],
-                paired=split.pairs,
+                paired=split.pairs and all(seed ^ 1 in seeds for seed in seeds),
             )
             metrics = measure(self.job.run.metrics, models["unlearned"], population)
         status: Status = "no_change" if set(statuses) == {"no_change"} else "ok"
@@ -209,7 +214,7 @@ class Worker:
             role, what = place.split("/")
             learner = self._unlearned() if role == "unlearned" else self._reference(role, fresh and what == "outputs")
             with self.stages.timed("observe", self.device):
-                seed = derive_seed(self.task.name, "views", self.job.run.seed)
+                seed = derive_seed(self.task.name, "views")  # the same for every model of the task (METRICS V7)
                 if what == "outputs":
                     found = observe(learner, self.data, self.task.evaluation, seed, self.device)
                 else:
@@ -221,16 +226,16 @@ class Worker:
             self.store.put(key, arrays=found, meta=sizes, replace=fresh)
         return found
 
-    def _observed(self, role: str, keys: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-        """All that was observed of one model; of another seed's what is stored."""
+    def _observed(self, role: str) -> dict[str, NDArray[Any]]:
+        """All that is observed of one model."""
         found: dict[str, NDArray[Any]] = {}
-        for place in (name for name in keys if name.startswith(f"{role}/")):
-            own = keys[place] == self.job.keys.get(place)
-            arrays = self.outputs(place) if own else self.store.arrays(keys[place])
-            if arrays is None:
-                raise BenchmarkError(f"outputs {keys[place][:12]} of a {role} model are gone; `run` makes them again.")
-            found |= arrays
+        for place in self._places(role):
+            found |= self.outputs(place)
         return found
+
+    def _for_run(self, **changes: Any) -> "Worker":
+        """A worker for one of the runs that this job is about; it makes what the store lacks, as in its own job."""
+        return Worker(self.job.model_copy(update={"kind": "run", "batch": [], **changes}), store=self.store)
 
     def _places(self, role: str) -> list[str]:
         return [name for name in self.job.keys if name.startswith(f"{role}/")]
@@ -288,15 +293,16 @@ class Worker:
             **peak_memory(self.device),
             "samples_seen": request.samples_seen(),
             "energy_joules": None if joules is None or used is None else used - joules,
-            "flops": self._flops(method, original) if self.job.counts_flops and error is None else None,
+            "flops": self._flops(method) if self.job.counts_flops and error is None else None,
             "load_average": load,
             "log": request.log,
         }
         self.store.put(key, weights=state, meta=meta, replace=fresh)
         return meta
 
-    def _flops(self, method: Method, original: Learner) -> int:
+    def _flops(self, method: Method) -> int:
         """Of the same call once more, untimed: counting slows it down."""
+        original = self._reference("original")  # loaded anew, for some methods return the learner that they are given
         with FlopCounterMode(display=False) as counter:
             method.unlearn(original, self._request(method, original))
         return int(counter.get_total_flops())
@@ -388,7 +394,8 @@ class Worker:
 
     def _mark(self, status: Status) -> None:
         """With the record it says: this run is done, here."""
-        what = f"{self.task.name}, {self.job.role}, seed {self.job.run.seed}"
+        seed = "all seeds" if self.job.kind == "population" else f"seed {self.job.run.seed}"
+        what = f"{self.task.name}, {self.job.role}, {seed}"
         self.store.put(self.job.key, meta={"status": status, "what": what}, replace=True)
 
     def _cost(self, meta: dict[str, Any]) -> Cost:
