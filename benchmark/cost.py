@@ -34,6 +34,11 @@ class Stages:
         if events:
             self.device_seconds[name] = events[0].elapsed_time(events[1]) / 1000
 
+    def add(self, other: "Stages") -> None:
+        """Count what another job took as well."""
+        for name, seconds in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
 
 def synchronise(device: torch.device) -> None:
     """Wait for what the device was given."""

@@ -4,6 +4,7 @@ Forget, held-out and third-party sets are one random draw from one pool, so that
 cannot tell them apart (METRICS V1). Nothing here is per-image Python.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -233,13 +234,18 @@ def _check_disjoint(sets: dict[str, ImageData]) -> None:
             raise AssertionError(f"the sets {sorted(sets)} share images")
 
 
+@dataclass
+class _Tally:
+    images: int = 0
+
+
 class ExampleSet:
     """The images of one set on a device, counted as they are used (the cost column is checked against the count)."""
 
     def __init__(self, data: ImageData, name: str, device: torch.device, channels_last: bool = False) -> None:
         self.name = name
         self.device = device
-        self.samples_seen = 0
+        self._taken = _Tally()
         self._channels_last = channels_last
         self._images = data.images.to(device)
         self._labels = data.labels.to(device)
@@ -248,11 +254,53 @@ class ExampleSet:
     def __len__(self) -> int:
         return len(self._labels)
 
+    @property
+    def labels(self) -> Tensor:
+        """[N] int64; looking at them counts no image."""
+        return self._labels.clone()
+
+    @property
+    def samples_seen(self) -> int:
+        """How many images were taken so far."""
+        return self._taken.images
+
+    def altered(
+        self,
+        *,
+        positions: Tensor | None = None,
+        images: Tensor | None = None,
+        labels: Tensor | None = None,
+        name: str | None = None,
+    ) -> "ExampleSet":
+        """A set made from this one, which stays as it is.
+
+        Args:
+            positions: [n] int64, keep these images alone.
+            images: [n, C, H, W] float in [0, 1], other pixels in their place.
+            labels: [n] int64, other labels.
+            name: Of a set that counts for itself; unless said, what is taken of it is counted as taken of this one.
+        """
+        other = copy.copy(self)
+        if positions is not None:
+            positions = positions.to(self.device)
+            other._images, other._labels = self._images[positions], self._labels[positions]
+        if images is not None:
+            other._images = images.detach().to(self.device)
+        if labels is not None:
+            other._labels = labels.to(self.device)
+        if len(other._images) != len(other._labels):
+            raise ValueError(f"{len(other._images)} images and {len(other._labels)} labels; one label each is right")
+        if name is not None:
+            other.name, other._taken = name, _Tally()
+        return other
+
     def take(self, positions: Tensor) -> "Batch":
         """The images at `positions` ([n] int64) as floats in [0, 1]."""
-        self.samples_seen += len(positions)
+        self._taken.images += len(positions)
         positions = positions.to(self.device)
-        images = self._images[positions].float().div_(255.0)
+        images = self._images[positions]
+        if not images.is_floating_point():
+            images = images.float().div_(255.0)
         if self._channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return Batch(images, self._labels[positions], positions)
@@ -278,16 +326,70 @@ class ExampleSet:
             yield from self.batches(size, generator, drop_last=True)
 
 
+class Mixture(ExampleSet):
+    """Several sets drawn from as one; each batch says which part every image is from, each part counts its own."""
+
+    def __init__(self, *parts: ExampleSet, name: str) -> None:
+        self.name = name
+        self.device = parts[0].device
+        self.num_classes = parts[0].num_classes
+        self._channels_last = parts[0]._channels_last
+        self._parts = parts
+        self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat([part.labels for part in self._parts])
+
+    @property
+    def samples_seen(self) -> int:
+        return sum(part.samples_seen for part in self._parts)
+
+    def altered(self, **_changes: Any) -> ExampleSet:
+        raise TypeError("alter the parts of a mixture, then mix them")
+
+    def take(self, positions: Tensor) -> "Batch":
+        """The images at `positions` ([n] int64, counted through the parts), `origin` set."""
+        positions = positions.cpu()
+        origin = torch.bucketize(positions, self._ends, right=True)
+        starts = self._ends - torch.tensor([len(part) for part in self._parts])
+        rows = [(origin == number).nonzero().squeeze(1) for number in range(len(self._parts))]
+        positions = positions - starts[origin]
+        drawn = [part.take(positions[at]) for part, at in zip(self._parts, rows, strict=True) if len(at)]
+        back = torch.cat(rows).argsort().to(self.device)
+        images, labels = (torch.cat([getattr(batch, what) for batch in drawn])[back] for what in ("images", "labels"))
+        if self._channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, labels, positions.to(self.device), origin.to(self.device))
+
+
 @dataclass(frozen=True)
 class Batch:
-    """images: [n, C, H, W] float in [0, 1]; labels: [n] int64; positions: [n] int64 within the set."""
+    """What is drawn at once.
+
+    Attributes:
+        images: [n, C, H, W] float in [0, 1].
+        labels: [n] int64.
+        positions: [n] int64 within the set, of a mixture within the part.
+        origin: [n] int64, the part of a mixture that each image is from; None elsewhere.
+    """
 
     images: Tensor
     labels: Tensor
     positions: Tensor
+    origin: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def part(self, number: int) -> Tensor:
+        """[n] bool: which images are from this part of a mixture."""
+        if self.origin is None:
+            raise TypeError("this batch is of one set; only those of a Mixture have parts")
+        return self.origin == number
 
 
 class Forbidden:

@@ -17,10 +17,10 @@ from benchmark.specs import Ref, TaskSpec, canonical_hash
 _DATASET_CODE = ("data.py", "decoding.py")
 _DATA_CODE = ("data.py",)
 _TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
-_METHOD_CODE = ("input_gradients.py",)
+_METHOD_CODE = ("importance.py", "input_gradients.py", "mechanics.py", "relabelling.py")
 _OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
 _RELEARNING_CODE = ("relearning.py",)
-_SCORING_CODE = ("scoring.py",)
+_SCORING_CODE = ("scoring.py", "metrics/_checks.py", "metrics/attacks.py")
 _POPULATION_CODE = ("populations.py",)
 
 
@@ -100,8 +100,9 @@ def outputs_key(model: str, task: TaskSpec) -> str:
 def relearning_key(model: str, task: TaskSpec, device: str) -> str:
     """Key of what is observed of a model while it learns the retain set anew."""
     code = _code((*_OBSERVING_CODE, *_TRAINING_CODE, *_RELEARNING_CODE))
+    kind = device.partition(":")[0]
     return canonical_hash(
-        {"relearned": model, "evaluation": task.evaluation.model_dump(), "source": code, "device": device[:4]}
+        {"relearned": model, "evaluation": task.evaluation.model_dump(), "source": code, "device": kind}
     )
 
 

@@ -141,7 +141,7 @@ def _variants(
     """A task as it stands, and as the ensemble that it may ask for; each with seeds and metrics."""
     if measures.of_runs or measures.of_seeds:
         yield task, options.seeds or suite.seed_list(task), measures
-    if measures.of_ensembles and task.ensemble:
+    if task.ensemble and any(task.paradigm in _metric_info(name).paradigms for name in measures.of_ensembles):
         models = len(options.seeds) or task.ensemble
         if models < LEAST_ENSEMBLE or models % 2:
             raise BenchmarkError(
@@ -174,12 +174,18 @@ class _Planner:
         self, task: TaskSpec, seeds: Sequence[int], methods: list[tuple[str, dict[str, Any]]], data: str, ask: Measures
     ) -> None:
         """For each seed the shared models and the runs that are missing; for each method what all seeds say."""
-        metrics, together = (_defined_for(task, names) for names in (ask.of_runs, ask.of_seeds))
+        seeds = sorted(seeds)
+        metrics = _defined_for(task, ask.of_runs, seeds)
+        together = _defined_for(task, ask.of_seeds, seeds) if len(seeds) > 1 else {}
+        if not metrics and not together:
+            return
+        if not metrics:  # a record without numbers would stand before the one that has them
+            metrics = _defined_for(task, chosen_metrics(["every_run"], "").of_runs, seeds)
         members: dict[str, list[dict[str, str]]] = {name: [] for name, _ in methods}
         for seed in seeds:
-            for method, own in self._seed(task, seed, methods, data, metrics, counts=seed == min(seeds)).items():
+            for method, own in self._seed(task, seed, methods, data, metrics, counts=seed == seeds[0]).items():
                 members[method].append(own)
-        if together and len(seeds) > 1:
+        if together:
             for method, params in methods:
                 self._population(task, seeds, method, params, together, members[method])
 
@@ -223,7 +229,8 @@ class _Planner:
         """One job for the runs of a seed whose outputs are there."""
         key = canonical_hash([job["key"] for job in jobs])
         batch = [{name: job[name] for name in ("key", "role", "run", "keys")} for job in jobs]
-        what = {"key": key, "kind": "score", "role": f"{len(jobs)} methods", "batch": batch, "needs": []}
+        role = jobs[0]["role"] if len(jobs) == 1 else f"{len(jobs)} methods"
+        what = {"key": key, "kind": "score", "role": role, "batch": batch, "needs": []}
         self.plan.jobs[key] = jobs[0] | what
         self._job_of |= dict.fromkeys((job["key"] for job in jobs), key)
 
@@ -232,11 +239,13 @@ class _Planner:
         members: list[dict[str, str]],
     ) -> None:  # fmt: skip
         key = keys.population_key(members, metrics)
-        if self._is_known(key):
+        jobs = dict.fromkeys(self._job_of.get(own["run"], own["run"]) for own in members)
+        needs = [job for job in jobs if job in self.plan.jobs]
+        made_again = any(self.plan.jobs[need]["kind"] == "run" for need in needs)
+        if self._is_known(key) and not made_again:
             self.plan.cached_populations.add(key)
             return
-        run = {"task": task.model_dump(), "seed": min(seeds), "metrics": list(metrics), "method": method}
-        needs = [self._job_of.get(own["run"], own["run"]) for own in members]
+        run = {"task": task.model_dump(), "seed": seeds[0], "metrics": list(metrics), "method": method}
         self.plan.jobs[key] = self._common | {
             "key": key,
             "kind": "population",
@@ -246,7 +255,7 @@ class _Planner:
             "sources": metrics,
             "seeds": list(seeds),
             "members": members,
-            "needs": [need for need in dict.fromkeys(needs) if need in self.plan.jobs],
+            "needs": needs,
         }
 
     def _is_known(self, key: str) -> bool:
@@ -273,10 +282,10 @@ def _metric_info(name: str) -> MetricInfo:
     return info
 
 
-def _defined_for(task: TaskSpec, metrics: Iterable[str]) -> dict[str, str]:
+def _defined_for(task: TaskSpec, metrics: Iterable[str], seeds: Sequence[int]) -> dict[str, str]:
     """Those metrics that a task's paradigm and seeds allow -> the hash of their source."""
     needs = {"run", "relearning", "seeds"}
-    if task.split.pairs:
+    if task.split.pairs and all(seed ^ 1 in seeds for seed in seeds):
         needs |= {"pairs"} if task.split.seed is None else {"pairs", "ensemble"}
     infos = [_metric_info(name) for name in metrics]
     fitting = [info.name for info in infos if task.paradigm in info.paradigms and info.needs in needs]

@@ -167,11 +167,14 @@ def source_closure(path: Path) -> list[Path]:
 def _measures(path: Path, _mtime: int) -> list[Path]:
     """What a file imports of `benchmark.metrics` and `benchmark.stats`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):  # what is imported from a package may be a module of it
+            modules |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     ours = [name for name in modules if re.match(r"benchmark\.(metrics|stats)\b", name)]
     places = [ROOT.joinpath(*name.split(".")[1:]) for name in ours]
-    return [place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places]
+    files = [place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places]
+    return [file for file in files if file.is_file()]
 
 
 @cache

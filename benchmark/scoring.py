@@ -4,6 +4,7 @@ Numbers are kept by metric and model, so that all methods of a seed share those 
 a metric that changes is computed again alone.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,21 +29,25 @@ class Scorer:
     Args:
         store: Holds the outputs, and takes the numbers.
         sources: Metric -> hash of its source, for those that are to be computed.
-        observe: (role, keys) -> outputs of a model that the store lacks or holds damaged.
+        observe: Role -> outputs of one of the run's models, from the store or made again.
     """
 
-    def __init__(
-        self, store: Store, sources: Mapping[str, str], observe: Callable[[str, Mapping[str, str]], Outputs]
-    ) -> None:
+    def __init__(self, store: Store, sources: Mapping[str, str], observe: Callable[[str], Outputs]) -> None:
         self._store, self._sources, self._observe = store, sources, observe
         self._outputs: dict[str, Outputs] = {}
         self._numbers: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def observing(self, observe: Callable[[str], Outputs]) -> "Scorer":
+        """One for another run, that remembers what this one does."""
+        other = copy.copy(self)
+        other._observe = observe
+        return other
 
     def outputs(self, role: str, keys: Mapping[str, str]) -> Outputs:
         """All that was observed of one of a run's models."""
         wanted = str([key for name, key in keys.items() if name.startswith(f"{role}/")])
         if wanted not in self._outputs:
-            self._outputs[wanted] = self._observe(role, keys)
+            self._outputs[wanted] = self._observe(role)
         return self._outputs[wanted]
 
     def score(self, keys: Mapping[str, str], fresh: bool = False) -> dict[str, MetricValue]:

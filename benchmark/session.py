@@ -65,13 +65,14 @@ def rehearse(work: Plan, where: Options) -> None:
     Raises:
         BenchmarkError: If the forget set is empty or everything, images do not suffice, or a parameter is wrong.
     """
-    if not work.jobs:
+    long = [job for job in work.jobs.values() if job["kind"] in ("train", "run")]
+    if not long:
         return
     from benchmark.data import DataCache
     from benchmark.jobs import load_task
     from benchmark.learners.factory import build_learner
 
-    for job in {job["run"]["task"]["name"]: job for job in reversed(work.jobs.values())}.values():
+    for job in {job["run"]["task"]["name"]: job for job in reversed(long)}.values():
         task = TaskSpec.model_validate(job["run"]["task"])
         info = registry.get("dataset", task.dataset.name.partition(":")[0]).info
         try:
@@ -100,12 +101,11 @@ def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Cons
     for folder in (where.store, where.results / "records", where.results / "populations"):
         remove_leftovers(folder)
     summary = Summary(workers=jobs)
-    if work.jobs and not quiet:
-        console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
     if work.jobs:
         executor = start(workers=jobs)  # its workers get ready while the tasks are rehearsed
-        if any(job["kind"] in ("train", "run") for job in work.jobs.values()):
-            rehearse(work, where)
+        rehearse(work, where)
+        if not quiet:
+            console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
         summary = execute(work, executor, jobs, choose(console, quiet))
     summary.failed += _failed_before(work, Store(where.store))
     summary.notes += _left_out()

@@ -118,6 +118,12 @@ class TaskSpec(Spec):
     ensemble: int | None = Field(None, ge=LEAST_ENSEMBLE, multiple_of=2, description="models for population metrics")
     methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
 
+    @model_validator(mode="after")
+    def _ensemble_can_be_named(self) -> "TaskSpec":
+        if self.ensemble is not None and len(self.name.partition(ENSEMBLE)[0]) > 64:
+            raise ValueError("a task that asks for an ensemble has a name of at most 64 letters; shorten it")
+        return self
+
     @property
     def paradigm(self) -> str:
         """A learner's name is its paradigm."""

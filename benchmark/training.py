@@ -6,9 +6,11 @@ a CPU, runs in the recipe's numerics, and stops with a clear error when a loss i
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -20,6 +22,7 @@ from benchmark.learners.base import Learner, frozen_statistics
 from benchmark.specs import Optimisation, Recipe, derive_seed
 
 __all__ = [
+    "Descent",
     "UnlearningRequest",
     "copy_of",
     "frozen_statistics",
@@ -33,6 +36,7 @@ __all__ = [
 Progress = Callable[[int, int], None]
 Term = Callable[[Batch], Tensor]
 Objective = Mapping[str, tuple[float, Term]]
+Mask = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,21 @@ class UnlearningRequest:
         sets = (self.forget, self.retain, self.third_party)
         return {examples.name: examples.samples_seen for examples in sets if isinstance(examples, ExampleSet)}
 
-    def optimise(self, learner: Learner, examples: ExampleSet, objective: Objective, how: Optimisation) -> None:
-        """`optimise` with this request's order, numerics, log and progress."""
-        optimise(
-            learner,
-            examples,
-            objective,
-            how,
-            order=self.stream(examples.name),
-            recipe=self.recipe,
-            log=self.log,
-            progress=self.progress,
-        )
+    def untrained(self, purpose: str = "init") -> Learner:
+        """A fresh learner; `init` is the one that `train` with this request's seed begins with."""
+        return self.fresh_learner(derive_seed(self.seed, purpose)).to(self.device)
+
+    def optimise(
+        self, learner: Learner, examples: ExampleSet, objective: Objective, how: Optimisation, **options: Any
+    ) -> None:
+        """`optimise` with this request's order, numerics, log and progress; `only` and `mask` are its options."""
+        order = self.stream(examples.name)
+        own: dict[str, Any] = {"recipe": self.recipe, "log": self.log, "progress": self.progress}
+        optimise(learner, examples, objective, how, order=order, **own, **options)
+
+    def descent(self, learner: Learner, how: Optimisation, steps: int = 0, **options: Any) -> "Descent":
+        """`Descent` with this request's numerics, log and progress."""
+        return Descent(learner, how, self.recipe, steps, log=self.log, progress=self.progress, **options)
 
 
 def train(
@@ -134,6 +141,8 @@ def optimise(
     log: list[dict[str, float]] | None = None,
     progress: Progress | None = None,
     on_step: Callable[[int], None] | None = None,
+    only: Collection[str] | None = None,
+    mask: Mask | None = None,
 ) -> None:
     """Epochs of gradient steps on a weighted sum of terms; the learner is changed in place, in evaluation mode after.
 
@@ -147,43 +156,140 @@ def optimise(
         log: Takes a row {"epoch", "loss", each term} per epoch: means over steps.
         progress: Called with (epoch, epochs).
         on_step: Called with the number of steps done, after each.
+        only: Names of the parameters that are optimised; all unless said. The others take no gradient meanwhile.
+        mask: Parameter name -> which of its entries may move. What lies outside stays bit for bit (METHODS C9).
 
     Raises:
         Diverged: If the loss of an epoch is not finite.
     """
-    learner.train()
-    if recipe.channels_last:
-        learner.to(memory_format=torch.channels_last)
-    parameters = [p for _, p in learner.trainable()]
-    optimizer = make_optimizer(parameters, how)
     drop_last = how.drop_last or learner.needs_full_batches
     drops = drop_last and len(examples) >= how.batch_size
     steps = len(examples) // how.batch_size if drops else math.ceil(len(examples) / how.batch_size)
-    schedule = _schedule(optimizer, how, steps)
-    active = {name: term for name, term in objective.items() if term[0] != 0}
-    done = 0
-    for epoch in range(how.epochs):
-        sums = {name: torch.zeros((), device=examples.device) for name in ("loss", *active)}
-        for batch in examples.batches(how.batch_size, order, drop_last):
-            with autocast(recipe, examples.device):
-                values = {name: weight * term(batch) for name, (weight, term) in active.items()}
-            loss = torch.stack(list(values.values())).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            if how.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, how.max_grad_norm)
-            optimizer.step()
-            schedule.step()
-            learner.after_step()
-            done += 1
-            if on_step is not None:
-                on_step(done)
-            for name, value in {"loss": loss, **values}.items():
-                sums[name] += value.detach()
-        _close_epoch(epoch, {name: float(total) / steps for name, total in sums.items()}, log)
-        if progress is not None:
-            progress(epoch + 1, how.epochs)
-    learner.eval()
+    descent = Descent(learner, how, recipe, steps, log=log, progress=progress, on_step=on_step, only=only, mask=mask)
+    for _ in descent.epochs():
+        descent.over(examples, objective, order)
+
+
+class Descent:
+    """Gradient steps that share one optimiser, its state and its schedule; the learner is changed in place.
+
+    `optimise` is the common case. Methods that alternate between sets, objectives or rates make one of these, and
+    within each of its `epochs()` as many passes `over` sets, or single steps, as they need.
+
+    Args:
+        learner: In training mode from now on, in evaluation mode after the last epoch.
+        how: Optimiser, learning rate, schedule, epochs; batch size of passes that do not say their own.
+        recipe: Numerics.
+        steps: Of an epoch, for schedules that are not constant.
+        log: As for `optimise`; so are `progress`, `on_step`, `only` and `mask`.
+        project: Called with the number of steps done after each change of the weights, before momentum copies follow.
+        on_gradients: Called before gradients are clipped and used; may change every `p.grad`.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        how: Optimisation,
+        recipe: Recipe,
+        steps: int = 0,
+        *,
+        log: list[dict[str, float]] | None = None,
+        progress: Progress | None = None,
+        on_step: Callable[[int], None] | None = None,
+        only: Collection[str] | None = None,
+        mask: Mask | None = None,
+        project: Callable[[int], None] | None = None,
+        on_gradients: Callable[[], None] | None = None,
+    ) -> None:
+        learner.train()
+        if recipe.channels_last:
+            learner.to(memory_format=torch.channels_last)
+        self.learner, self.how, self.recipe = learner, how, recipe
+        self.log, self.progress, self.on_step = log, progress, on_step
+        self.project, self.on_gradients = project, on_gradients
+        self.done = 0
+        self._stopped = False
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        chosen = {name: p for name, p in learner.trainable() if only is None or name in only}
+        self._resting = [p for name, p in learner.trainable() if name not in chosen]
+        for parameter in self._resting:
+            parameter.requires_grad_(False)
+        self.parameters = list(chosen.values())
+        self.optimizer = make_optimizer(self.parameters, how)
+        self._schedule = _schedule(self.optimizer, how, steps)
+        self._held = [(p, ~mask[n], p.detach().clone()) for n, p in chosen.items() if n in mask] if mask else []
+
+    def epochs(self) -> Iterator[int]:
+        """0, 1, … as `how` says; after each, its row is logged and a loss that is not finite raises Diverged."""
+        for epoch in range(self.how.epochs):
+            yield epoch
+            _close_epoch(epoch, {name: float(sum_) / count for name, (sum_, count) in self._sums.items()}, self.log)
+            self._sums.clear()
+            if self.progress is not None:
+                self.progress(epoch + 1, self.how.epochs)
+            if self._stopped:
+                break
+        for parameter in self._resting:
+            parameter.requires_grad_(True)
+        self.learner.eval()
+
+    def stop(self) -> None:
+        """Let this epoch be the last."""
+        self._stopped = True
+
+    def over(
+        self,
+        examples: ExampleSet,
+        objective: Objective,
+        order: Generator,
+        batch_size: int | None = None,
+        steps: int | None = None,
+    ) -> None:
+        """One pass, or its first `steps`; a learner that needs full batches gets them."""
+        drop_last = self.how.drop_last or self.learner.needs_full_batches
+        for batch in islice(examples.batches(batch_size or self.how.batch_size, order, drop_last), steps):
+            self.step(batch, objective)
+
+    def step(self, batch: Batch, objective: Objective) -> None:
+        """One step on a weighted sum of terms of a batch."""
+        with autocast(self.recipe, batch.images.device):
+            values = {name: weight * term(batch) for name, (weight, term) in objective.items() if weight != 0}
+        loss = torch.stack(list(values.values())).sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        for parameter, fixed, _ in self._held:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(fixed, 0)
+        if self.on_gradients is not None:
+            self.on_gradients()
+        if self.how.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.how.max_grad_norm)
+        self.optimizer.step()
+        self._put_back()
+        self.done += 1
+        if self.project is not None:
+            self.project(self.done)
+        self._schedule.step()
+        self.learner.after_step()
+        if self.on_step is not None:
+            self.on_step(self.done)
+        for name, value in {"loss": loss, **values}.items():
+            total, count = self._sums.get(name, (torch.zeros((), device=loss.device), 0))
+            self._sums[name] = (total + value.detach(), count + 1)
+
+    def scale_rate(self, factor: float) -> None:
+        """From now on `factor` times the learning rate that `how` names; for a constant schedule."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * self.how.lr
+
+    @torch.no_grad()
+    def _put_back(self) -> None:
+        """Outside the mask weights are what they were and optimisers remember nothing."""
+        for parameter, fixed, start in self._held:
+            parameter.copy_(torch.where(fixed, start, parameter))
+            for value in self.optimizer.state[parameter].values():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.masked_fill_(fixed, 0)
 
 
 def make_optimizer(parameters: list[nn.Parameter], how: Optimisation) -> torch.optim.Optimizer:

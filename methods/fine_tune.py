@@ -6,18 +6,15 @@ variant in the notebooks of SCRUB's authors.
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from benchmark.api import (
-    Batch,
     Learner,
     Method,
     UnlearningRequest,
     bounded,
     choice,
     copy_of,
-    frozen_statistics,
+    half_squared_distance,
+    loss_term,
     optimisation_of,
     register_method,
     remember_only,
@@ -47,18 +44,9 @@ class FineTune(Method):
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
         unlearned = copy_of(learner)
         remember_only(unlearned, request.retain, request.stream("memory"))
-        views = request.stream("augment/retain")
-
-        def utility(batch: Batch) -> Tensor:
-            if self.bn == "train":
-                return unlearned.loss(batch.images, batch.labels, views)
-            with frozen_statistics(unlearned, keys=False):
-                return unlearned.loss(batch.images, batch.labels, views)
-
-        def distance(_batch: Batch) -> Tensor:
-            pairs = zip(unlearned.trainable(), learner.trainable(), strict=True)
-            return torch.stack([(mine - theirs.detach()).square().sum() for (_, mine), (_, theirs) in pairs]).sum() / 2
-
-        objective = {"utility": (1.0, utility), "distance": (self.l2_to_original, distance)}
+        objective = {
+            "utility": (1.0, loss_term(unlearned, request.stream("augment/retain"), self.bn)),
+            "distance": (self.l2_to_original, lambda _batch: half_squared_distance(unlearned, learner)),
+        }
         request.optimise(unlearned, request.retain, objective, optimisation_of(self))
         return unlearned

@@ -102,6 +102,9 @@ class Learner(nn.Module):
     def after_step(self) -> None:
         """After every optimiser step: momentum copies follow, queues take the step's keys."""
 
+    def keep_keys(self, rows: Tensor) -> None:
+        """Of the keys that this step will leave, keep those of these images ([n] bool) alone."""
+
     def rebuild_memory(self, images: Iterator[Tensor], generator: Generator) -> None:
         """Forget remembered keys and fill the memory from these images (METHODS C4)."""
 

@@ -85,6 +85,10 @@ class MoCo(Learner):
             self._enqueue(self._step_keys)
             self._step_keys = None
 
+    def keep_keys(self, rows: Tensor) -> None:
+        if self._step_keys is not None:
+            self._step_keys = self._step_keys[rows]
+
     @torch.no_grad()
     def rebuild_memory(self, images: Iterator[Tensor], generator: Generator) -> None:
         self.clear_memory()

@@ -106,7 +106,11 @@ def _by_class(outputs: Outputs) -> NDArray[np.float64]:
     },
 )
 class EncoderUtility(Metric):
-    """What a labelled reader can make of frozen features; `forget_heldout_gap` is that of kNN."""
+    """What a labelled reader can make of frozen features.
+
+    `forget_heldout_gap` is that of kNN, left out where the bank holds none of the forget images' classes: kNN is then
+    wrong about all of them, whatever the encoder.
+    """
 
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
         found = {f"probe_acc_{name}": value for name, value in probe_accuracies(outputs).items()}
@@ -117,7 +121,8 @@ class EncoderUtility(Metric):
             anchors = (probe_accuracies(original, ("test",))["test"], knn_accuracies(original, ("test",))["test"])
         found["drop_probe"] = 100 * (anchors[0] - found["probe_acc_test"])
         found["drop_knn"] = 100 * (anchors[1] - found["knn_acc_test"])
-        found["forget_heldout_gap"] = 100 * (found["knn_acc_forget"] - found["knn_acc_heldout"])
+        if bank_has_classes(outputs):
+            found["forget_heldout_gap"] = 100 * (found["knn_acc_forget"] - found["knn_acc_heldout"])
         order = ("probe_acc_test", "drop_probe", "knn_acc_test", "drop_knn")
         return {name: found[name] for name in (*order, *(n for n in found if n not in order))}
 
@@ -160,6 +165,11 @@ def fitted_probe(features: ArrayLike, labels: NDArray[np.int64]) -> Pipeline:
 def probe_accuracy(probe: Pipeline, features: ArrayLike, labels: NDArray[np.int64]) -> float:
     """Share of images, in [0, 1], whose label a probe reads in their features [n, D]."""
     return float(probe.score(numbers(features, "linear probe: features", 2), labels))
+
+
+def bank_has_classes(outputs: Outputs) -> bool:
+    """Whether a reader of the retain set can be right about any forget image."""
+    return bool(np.isin(outputs["forget/labels"], outputs["retain/labels"]).any())
 
 
 def knn_accuracies(outputs: Outputs, names: tuple[str, ...] = EVALUATED) -> dict[str, float]:

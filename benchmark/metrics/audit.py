@@ -24,8 +24,8 @@ def _value(label: str, signal: Signal) -> Value:
     "one_run_audit",
     source="Steinke, Nasr, Jagielski, NeurIPS 2023, arXiv 2305.08846",
     values={
-        "one_run_epsilon_phi": _value("ε, lower bound", "loss"),
-        "one_run_epsilon_head": _value("ε, lower bound (head)", "similarity"),
+        "one_run_epsilon_phi": _value("epsilon, at least", "loss"),
+        "one_run_epsilon_head": _value("epsilon, at least (head)", "similarity"),
     },
 )
 class OneRunAudit(Metric):

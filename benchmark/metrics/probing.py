@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from benchmark.api import CONTRASTIVE, Metric, Outputs, References, Value, register_metric
 from benchmark.metrics._checks import Floats, Integers, at_least, numbers, probabilities, same_columns, same_shape
 from benchmark.metrics._subsets import evenly_spaced, halves
-from benchmark.metrics.accuracy import fitted_probe, probe_accuracy
+from benchmark.metrics.accuracy import bank_has_classes, fitted_probe, probe_accuracy
 from benchmark.metrics.attacks import mia_auc
 
 ATTACKERS = (0, 1, 2)  # seeds of the attacking networks
@@ -173,19 +173,19 @@ class RetainRelearning(Metric):
     Suppressed knowledge returns, and the retrained model, trained on over the same batches, has none that could.
     `retain_relearn_gap` = forget accuracy minus that of the retrained model at the same steps: of the classifier, or
     of kNN on an encoder's features. `relearn_forget_heldout_gap` needs no retrained model. `relearn_encodermi_auc` is
-    the attack on view similarities at an encoder's head.
+    the attack on view similarities at an encoder's head; it alone is left where kNN's bank holds none of the forget
+    images' classes.
     """
 
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
         forget, heldout = (_curve(outputs, f"{name}_correct") for name in ("forget", "heldout"))
         retrained = _curve(references.retrained, "forget_correct")
         same_shape(forget, retrained, "retain_relearning: relearning/forget_correct, twice,")
-        found = {
-            "retain_relearn_gap": 100 * float((forget.mean(axis=1) - retrained.mean(axis=1)).mean()),
-            "relearn_forget_heldout_gap": 100 * float((forget.mean(axis=1) - heldout.mean(axis=1)).mean()),
-        }
-        if "relearning/forget_similarity" in outputs:
-            found["relearn_encodermi_auc"] = _mean_auc(outputs)
+        encoder = "relearning/forget_similarity" in outputs
+        found = {"relearn_encodermi_auc": _mean_auc(outputs)} if encoder else {}
+        if not encoder or bank_has_classes(outputs):
+            found["retain_relearn_gap"] = 100 * float(forget.mean() - retrained.mean())
+            found["relearn_forget_heldout_gap"] = 100 * float(forget.mean() - heldout.mean())
         return found
 
     def sizes(self, outputs: Outputs) -> dict[str, int]:

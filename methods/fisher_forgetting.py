@@ -1,0 +1,110 @@
+"""Fisher forgetting: noise on every weight, the more the less the weight matters to the images that stay.
+
+Golatkar, Achille, Soatto, "Eternal Sunshine of the Spotless Net" (CVPR 2020). No step is taken and no forget image is
+read: weights become samples of a Gaussian round themselves with variance alpha / F, where F is the diagonal of the
+Fisher information on retain. Constants are those of the authors' code, as is the exponent; their closed form has a
+standard deviation of F^(-1/4). F takes as many gradients of each image as there are classes: `samples` caps it.
+
+On encoders, an adaptation of ours, F is the mean square of batch gradients of the contrastive loss.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.api import (
+    ExampleSet,
+    Learner,
+    Method,
+    UnlearningRequest,
+    batch_gradients,
+    bounded,
+    choice,
+    copy_of,
+    edit_weights,
+    example_gradients,
+    mean_square,
+    names_in,
+    register_method,
+    remember_only,
+)
+
+AT_ONCE = 16
+"""Images whose gradients are held together: each is as large as the network."""
+
+
+@register_method(
+    "fisher_forgetting",
+    paper="Golatkar, Achille, Soatto, CVPR 2020, arXiv 1911.04933",
+    uses={"retain"},
+    scenarios={"random", "indices", "class"},
+)
+@dataclass(frozen=True, kw_only=True)
+class FisherForgetting(Method):
+    """weight <- weight + sqrt(alpha / F) * N(0, 1); a class that nobody in retain is of loses its output as well."""
+
+    alpha: float = bounded(1e-6, 0.0, 1e-2)
+    fisher: str = choice("expected", "empirical")
+    exponent: float = bounded(0.5, 0.0, 1.0)
+    samples: int | None = bounded(None, 1, 10**9)
+    batch_size: int = bounded(64, 2, 65536)
+
+    def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
+        unlearned = copy_of(learner)
+        remember_only(unlearned, request.retain, request.stream("memory"))
+        retain, drawn = request.retain, request.stream("samples")
+        if self.samples is not None and self.samples < len(retain):
+            retain = retain.altered(positions=torch.randperm(len(retain), generator=drawn)[: self.samples])
+        if learner.paradigm == "supervised":
+            information = information_of(unlearned, retain, self.fisher)
+        else:
+            information = mean_square(batch_gradients(unlearned, retain, request, self.batch_size))
+        last = names_in(unlearned, unlearned.heads()) if learner.paradigm == "supervised" else set()
+        gone = torch.zeros(request.num_classes, dtype=torch.bool, device=request.device)
+        if request.scenario == "class":
+            gone[:] = True
+            gone[request.retain.labels] = False
+        noise = request.stream("noise")
+        deviations, draws = {}, {}
+        for name, found in information.items():
+            deviations[name] = self.variance(found, gone if name in last else None).sqrt()
+            draws[name] = torch.randn(found.shape, generator=noise).to(found.device)
+
+        def blurred(name: str, weight: Tensor) -> Tensor:
+            kept = weight.clone()
+            if name in last:
+                kept[gone] = 0
+            return kept + deviations[name] * draws[name]
+
+        edit_weights(unlearned, blurred)
+        request.log.append({"epoch": 1, "images": float(len(retain))})
+        return unlearned
+
+    def variance(self, information: Tensor, gone: Tensor | None) -> Tensor:
+        """Of a weight's noise, like `information`: shared along dimension 1, ten times as large in the last layer.
+
+        Args:
+            information: F of one tensor.
+            gone: [C] bool, the forgotten classes, for tensors of the last layer; None for all others.
+        """
+        variance = (information + 1e-8).pow(-2 * self.exponent).clamp(max=1e3 if gone is None else 1e2) * self.alpha
+        if variance.ndim > 1:
+            variance = variance.mean(1, keepdim=True).expand_as(variance).clone()
+        if gone is not None:
+            variance[gone] = 1e-4
+        return variance * 10 if gone is not None or variance.ndim == 1 else variance
+
+
+def information_of(learner: Learner, examples: ExampleSet, kind: str = "expected") -> dict[str, Tensor]:
+    """Mean over images of sum_y p(y|x) (grad log p(y|x))^2; `empirical` takes the image's own label for certain."""
+    total = {name: torch.zeros_like(weight) for name, weight in learner.trainable()}
+    for batch in examples.batches(AT_ONCE):
+        with torch.no_grad():
+            p = learner.predict(batch.images).float().softmax(1)
+        one = torch.ones(len(batch), device=p.device)
+        every = [(torch.full_like(batch.labels, y), p[:, y]) for y in range(p.shape[1])]
+        for labels, weights in every if kind == "expected" else [(batch.labels, one)]:
+            for name, gradient in example_gradients(learner, [batch.images], labels).items():
+                total[name] += torch.einsum("n,n...->...", weights, gradient.square()).detach()
+    return {name: value / len(examples) for name, value in total.items()}
