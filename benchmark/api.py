@@ -419,10 +419,11 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class References:
-    """The outputs that a model is held against."""
+    """The outputs that a model is held against, and a place for what need not be computed for each model anew."""
 
     original: Outputs
     retrained: Outputs
+    memo: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

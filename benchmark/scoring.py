@@ -36,11 +36,12 @@ class Scorer:
         self._store, self._sources, self._observe = store, sources, observe
         self._outputs: dict[str, Outputs] = {}
         self._numbers: dict[str, dict[str, dict[str, Any]]] = {}
+        self._references: dict[tuple[int, int], References] = {}
 
     def observing(self, observe: Callable[[str], Outputs]) -> "Scorer":
         """One for another run, that remembers what this one does."""
         other = copy.copy(self)
-        other._observe = observe
+        other._observe = observe  # caches are shared, for they are the same dictionaries
         return other
 
     def outputs(self, role: str, keys: Mapping[str, str]) -> Outputs:
@@ -92,11 +93,15 @@ class Scorer:
         if key not in self._numbers:
             found = None if fresh else self._store.meta(key)
             if found is None:
-                references = References(self.outputs("original", keys), self.outputs("retrained", keys))
-                found = _numbers(registry.get("metric", metric).target(), self.outputs(role, keys), references)
+                found = _numbers(registry.get("metric", metric).target(), self.outputs(role, keys), self._anchors(keys))
                 self._store.put(key, meta=found, replace=fresh)
             self._numbers[key] = found
         return self._numbers[key]
+
+    def _anchors(self, keys: Mapping[str, str]) -> References:
+        """The same for all runs that share their original and retrained model."""
+        original, retrained = self.outputs("original", keys), self.outputs("retrained", keys)
+        return self._references.setdefault((id(original), id(retrained)), References(original, retrained))
 
 
 def _numbers(metric: Metric, outputs: Outputs, references: References) -> dict[str, dict[str, Any]]:

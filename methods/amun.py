@@ -118,4 +118,5 @@ def uphill(learner: Learner, images: Tensor, centres: Tensor, labels: Tensor, ra
 
 def norms(images: Tensor) -> Tensor:
     """[n, 1, 1, 1] Euclidean norms."""
-    return torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(images, dim=(1, 2, 3), keepdim=True)
+    return lengths

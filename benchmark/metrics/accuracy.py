@@ -115,12 +115,12 @@ class EncoderUtility(Metric):
     def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
         found = {f"probe_acc_{name}": value for name, value in probe_accuracies(outputs).items()}
         found |= {f"knn_acc_{name}": value for name, value in knn_accuracies(outputs).items()}
-        original = references.original
-        anchors = (found["probe_acc_test"], found["knn_acc_test"])
-        if original is not outputs:
-            anchors = (probe_accuracies(original, ("test",))["test"], knn_accuracies(original, ("test",))["test"])
-        found["drop_probe"] = 100 * (anchors[0] - found["probe_acc_test"])
-        found["drop_knn"] = 100 * (anchors[1] - found["knn_acc_test"])
+        if "encoder_utility" not in references.memo:
+            readers = {"probe": probe_accuracies, "knn": knn_accuracies}
+            before = {name: reader(references.original, ("test",))["test"] for name, reader in readers.items()}
+            references.memo["encoder_utility"] = before
+        for name, accuracy_before in references.memo["encoder_utility"].items():
+            found[f"drop_{name}"] = 100 * (accuracy_before - found[f"{name}_acc_test"])
         if bank_has_classes(outputs):
             found["forget_heldout_gap"] = 100 * (found["knn_acc_forget"] - found["knn_acc_heldout"])
         order = ("probe_acc_test", "drop_probe", "knn_acc_test", "drop_knn")

@@ -111,6 +111,12 @@ def test_a_probe_that_does_not_converge_is_an_error_and_not_a_number(monkeypatch
         fitted_probe(np.random.default_rng(0).normal(size=(50, 4)), np.arange(50) % 2)
 
 
+def test_a_bank_without_the_forgotten_class_has_no_gap_to_tell():
+    outputs = encoder()
+    outputs["forget/labels"][:], outputs["retain/labels"][outputs["retain/labels"] == 2] = 2, 0
+    assert "forget_heldout_gap" not in EncoderUtility().compute(outputs, References(outputs, outputs))
+
+
 def test_the_gap_of_an_encoder_is_that_of_its_nearest_neighbours():
     outputs, original = encoder(0), encoder(1)
     found = EncoderUtility().compute(outputs, References(original, original))

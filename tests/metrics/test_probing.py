@@ -173,6 +173,12 @@ def test_an_encoder_is_attacked_after_relearning():
     assert found["relearn_encodermi_auc"] == pytest.approx((1 + 0.5 + 0 + 0.75) / 4)
 
 
+def test_after_relearning_a_bank_without_the_forgotten_class_tells_nothing():
+    outputs = encoder()
+    outputs["forget/labels"][:], outputs["retain/labels"][outputs["retain/labels"] == 2] = 2, 0
+    assert RetainRelearning().compute(outputs, References(outputs, outputs)).keys() == {"relearn_encodermi_auc"}
+
+
 def test_curves_of_other_images_are_not_compared():
     outputs = classifier()
     other = outputs | {"relearning/forget_correct": correct(1, 2, 3, 4)}
