@@ -101,12 +101,13 @@ def names(kind: str) -> list[str]:
 
 
 def match(kind: str, pattern: str, where: str = "") -> list[str]:
-    """The names that a pattern with wildcards covers; `[` stands for itself, as it does in our names.
+    """The names that a pattern with wildcards covers: presets (`name[preset]`) only if it has a `[`, which is literal.
 
     Raises:
         UnknownName: If none does, saying `where` the pattern stands.
     """
-    found = [name for name in names(kind) if fnmatchcase(name, pattern.replace("[", "[[]"))]
+    wanted = [name for name in names(kind) if "[" in pattern or "[" not in name]
+    found = [name for name in wanted if fnmatchcase(name, pattern.replace("[", "[[]"))]
     if not found:
         raise _unknown(kind, pattern, where)
     return found

@@ -53,7 +53,8 @@ def test_every_registered_name_can_be_imported(kind):
 
 def test_wildcards_cover_names():
     assert registry.match("method", "fine*") == ["fine_tune"]
-    assert registry.match("method", "*") == registry.names("method")
+    assert registry.match("method", "*") == [name for name in registry.names("method") if "[" not in name]
+    assert set(registry.match("method", "*[*")) == {name for name in registry.names("method") if "[" in name}
     assert registry.match("scenario", "random") == ["random"]
 
 
@@ -233,6 +234,37 @@ def test_a_source_hash_sees_every_file_and_a_file_that_is_written_again(tmp_path
     assert first != registry.source_hash(one)
     other.write_text("b = 2\n")
     assert registry.source_hash(one, other) != first
+
+
+IMPORTS = """
+import benchmark.metrics.legacy
+from benchmark import stats
+from benchmark.metrics import signals, nowhere
+from benchmark.api import Metric
+
+
+def late():
+    from benchmark.metrics.attacks import mia_auc
+"""
+
+
+def test_the_closure_of_a_metric_follows_imports_of_every_form_and_leaves_the_contracts_out(tmp_path):
+    path = tmp_path / "theirs.py"
+    path.write_text(IMPORTS)
+    found = registry.source_closure(path)
+    assert found == sorted(found) and path in found
+    ours = {str(file.relative_to(registry.ROOT)) for file in found if file != path}
+    assert {"stats.py", "metrics/legacy.py", "metrics/signals.py", "metrics/attacks.py"} <= ours
+    assert "metrics/_checks.py" in ours, "what they import counts as well"
+    assert all(name.startswith("metrics/") or name == "stats.py" for name in ours)
+
+
+def test_the_closure_of_a_metric_is_read_again_when_its_file_has_changed(tmp_path):
+    path = tmp_path / "theirs.py"
+    path.write_text("x = 1\n")
+    assert registry.source_closure(path) == [path]
+    path.write_text("from benchmark.metrics._checks import number\n")
+    assert {file.name for file in registry.source_closure(path)} == {"_checks.py", "theirs.py"}
 
 
 def hashed(folder: Path, text: str) -> str:
