@@ -51,6 +51,38 @@ def table(kind: str, content: list[Row]) -> Table:
     return shown
 
 
+def methods_of(targets: Sequence[str], everything: bool = False) -> list[str]:
+    """The methods, each with its presets, of files and of names with wildcards.
+
+    Args:
+        targets: Paths that end in `.py`, or names.
+        everything: All that are registered, too.
+
+    Raises:
+        UnknownName: If nothing has a name.
+        BenchmarkError: If a file is not there, cannot be read, or has no method.
+    """
+    chosen = registry.names("method") if everything else []
+    for target in targets:
+        chosen += _methods_in(Path(target).resolve()) if target.endswith(".py") else registry.match("method", target)
+    return [name for name in registry.names("method") if {name, name.partition("[")[0]} & set(chosen)]
+
+
+def _methods_in(path: Path) -> list[str]:
+    """The names of a file's methods, which are known from now on."""
+    if not path.is_file():
+        raise BenchmarkError(f"{path}: there is no such file; give the path of a Python file.")
+    registry.add_plugin(path)
+    if reason := registry.unavailable().get(str(path)):
+        raise BenchmarkError(f"{path}: cannot be read: {reason}.")
+    found = [name for name in registry.names("method") if registry.source_path("method", name) == path]
+    if not found:
+        raise BenchmarkError(
+            f"{path}: no method is registered here; @register_method(name, …) above its class does so."
+        )
+    return found
+
+
 def describe(name: str, suite: str, plugins: Sequence[Path]) -> Row:
     """Everything known of one component, task or suite.
 

@@ -1,16 +1,18 @@
 """The commands. No logic: each gathers its options, calls one function, prints what comes back.
 
-Exit codes: 0 all ran, 1 some run failed, 2 the command was wrong.
+Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong.
 """
 
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import track
 
 from benchmark import __version__, registry
 from benchmark.errors import BenchmarkError
@@ -217,6 +219,33 @@ def show(
         print(json.dumps(content))
     else:
         Console().print(catalogue.page(content))
+
+
+@app.command()
+def check(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files with methods of yours (.py), or names.", autocompletion=_complete_methods),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every registered method.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that methods keep their promises, presets included, on every learner that they apply to."""
+    if not (targets or everything):
+        raise BenchmarkError("say what to check: the file of a method, the name of one, or --all.")
+    from benchmark import catalogue
+
+    names = catalogue.methods_of(targets or [], everything)
+    from benchmark import conformance
+
+    bar = Console(stderr=True)
+    shown = track(names, "checking", console=bar, transient=True, disable=not bar.is_terminal)
+    verdicts = [verdict for name in shown for verdict in conformance.examine(name)]
+    if as_json:
+        print(json.dumps([asdict(verdict) for verdict in verdicts]))
+    else:
+        Console().print(catalogue.table("promises", [verdict.row() for verdict in verdicts]))
+    raise typer.Exit(1 if any(verdict.failed for verdict in verdicts) else 0)
 
 
 @app.command()

@@ -181,7 +181,9 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
 def cost_in_words(content: dict[str, Any]) -> str:
     """What there is to do, and how long it will take."""
     seconds = content["estimated_seconds"]
-    cost = "unknown, nothing like it was run yet" if seconds is None else f"about {in_time(seconds)}"
+    models = any(job["kind"] in ("train", "run") for job in content["jobs"])
+    unknown = "unknown, nothing like it was run yet" if models else "unknown, but no model is needed"
+    cost = unknown if seconds is None else f"about {in_time(seconds)}"
     return (
         f"suite {content['suite']}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
         f"{content['models_to_train']} original and retrained models to train first.\n"

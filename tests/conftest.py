@@ -14,44 +14,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.api import DatasetInfo
 from benchmark.data import ExampleSet, ImageData
 from benchmark.learners.base import Learner
-from benchmark.learners.factory import build_learner
 from benchmark.learners.supervised import Supervised
 from benchmark.learners.views import ViewPolicy
-from benchmark.specs import Recipe, Ref
+from benchmark.smoke import CPU, SIZES, pictures, small_learner
+from benchmark.specs import Recipe
 from benchmark.training import UnlearningRequest, train
 
 torch.set_num_threads(1)
 
-CPU = torch.device("cpu")
-INFO = DatasetInfo("patterns", "Patterns", "none", "none", 3, (1, 8, 8), (0.5,), (0.25,))
-SIZES = {"forget": 8, "retain": 24, "third_party": 8}
-SMALL: dict[str, dict[str, Any]] = {
-    "supervised": {},
-    "simclr": {"hidden": 16, "projection": 8},
-    "moco": {"hidden": 16, "projection": 8, "queue_size": 20, "momentum": 0.9},
-    "byol": {"hidden": 16, "projection": 8, "momentum": 0.9},
-}
-VIEWS = {"shift": 0.1, "noise": 0.1}
 RECIPE = Recipe(lr=0.05, epochs=2, batch_size=8)
 
 
 def _data(count: int = 24, seed: int = 0, classes: int = 3, side: int = 8, label: int | None = None) -> ImageData:
     """Noisy copies of one random pattern per class; all of one class if `label` is given."""
-    patterns = torch.rand(classes, 1, side, side, generator=torch.Generator().manual_seed(classes))
-    drawn = torch.Generator().manual_seed(seed)
-    labels = torch.randint(classes, (count,), generator=drawn) if label is None else torch.full((count,), label)
-    pictures = patterns[labels] + 0.2 * torch.randn(count, 1, side, side, generator=drawn)
-    images = (pictures.clamp(0, 1) * 255).to(torch.uint8)
-    return ImageData.of(images, labels, torch.zeros(count, dtype=torch.bool), [str(c) for c in range(classes)])
-
-
-def _learner(paradigm: str, seed: int = 0, views: dict[str, Any] | None = None, **params: Any) -> Learner:
-    encoder = {"layers": [1, 1], "channels": [8, 16]}
-    ref = Ref(name=paradigm, params={"encoder": encoder, **SMALL[paradigm], **params})
-    return build_learner(ref, VIEWS if views is None else views, INFO, channels=1, num_classes=3, seed=seed)
+    return pictures(count, seed, classes, side, None if label is None else [label])
 
 
 def _request(paradigm: str, *, seed: int = 5, recipe: Recipe = RECIPE, **changes: Any) -> UnlearningRequest:
@@ -61,7 +39,7 @@ def _request(paradigm: str, *, seed: int = 5, recipe: Recipe = RECIPE, **changes
     }
     fixed = {
         "recipe": recipe,
-        "fresh_learner": lambda seed: _learner(paradigm, seed),
+        "fresh_learner": lambda seed: small_learner(paradigm, seed),
         "seed": seed,
         "device": CPU,
         "scenario": "random",
@@ -93,7 +71,7 @@ def make_set() -> Callable[..., ExampleSet]:
 
 @pytest.fixture(scope="session")
 def make_learner() -> Callable[..., Learner]:
-    return _learner
+    return small_learner
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +89,9 @@ def original_of() -> Callable[[str], Learner]:
             both = [_data(SIZES[name], seed=number) for number, name in enumerate(("forget", "retain"))]
             parts = (torch.cat([getattr(data, part) for data in both]) for part in ("images", "labels", "test"))
             examples = ExampleSet(ImageData.of(*parts, both[0].classes), "original", CPU)
-            model = train(lambda seed: _learner(paradigm, seed), examples, RECIPE, 1, CPU)
+            model = train(lambda seed: small_learner(paradigm, seed), examples, RECIPE, 1, CPU)
             trained[paradigm] = {name: value.clone() for name, value in model.state_dict().items()}
-        learner = _learner(paradigm)
+        learner = small_learner(paradigm)
         learner.load_state_dict(trained[paradigm])
         return learner.eval()
 

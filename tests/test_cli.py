@@ -19,7 +19,7 @@ from benchmark import catalogue, cli, jobs, registry, session
 from benchmark.display import Display, Plain, Rich, choose, in_time
 from benchmark.plan import SUITES, Plan
 from benchmark.specs import suite_names
-from benchmark.store import Records
+from benchmark.store import PopulationRecords, Records
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +82,10 @@ WITHOUT_TORCH = [
     (["run", "--seeds", "0"], 2),
     (["run", "--seeds", "many"], 2),
     (["run", "--all", "--suite", "quik"], 2),
+    (["run", "--all", "--metrics", "every_rum"], 2),
+    (["score", "--help"], 0),
+    (["score", "--suite", "quik"], 2),
+    (["score", "--fresh"], 2),
     (["frobnicate"], 2),
     (["list"], 2),
     (["list", "suites", "--json"], 0),
@@ -124,7 +128,7 @@ def test_the_module_can_be_run():
     done = subprocess.run([sys.executable, "-m", "benchmark", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
     assert "python -m benchmark [OPTIONS] COMMAND" in done.stdout
-    assert {"run", "plan", "list", "show", "report"} <= set(re.findall(r"\w+", done.stdout))
+    assert {"run", "plan", "score", "list", "show", "report"} <= set(re.findall(r"\w+", done.stdout))
 
 
 # -- bad input ---------------------------------------------------------------------------------------------
@@ -146,6 +150,8 @@ def refused(answer: Answer) -> str:
         (["run", "--all", "--suite", "no.toml"], "no.toml: there is no such suite file."),
         (["run", "--task", "digits-supervised"], "suite 'quick': unknown task 'digits-supervised'. Did you mean"),
         (["plan", "--method", "fine_tun"], "--method: unknown method 'fine_tun'. Did you mean 'fine_tune'? Known: "),
+        (["plan", "--metrics", "every_rum"], "--metrics: unknown metric or tier 'every_rum'. Did you mean 'every_run'"),
+        (["score", "--metrics", "acuracy"], "--metrics: unknown metric or tier 'acuracy'. Did you mean 'accuracy'?"),
         (["plan", "--plugin", "mine.py"], "--plugin {here}/mine.py: there is no such file; give the path of a Python"),
         (["plan", "--device", "gpu"], "--device gpu: "),
         (["list", "method"], "unknown kind 'method'. Did you mean 'methods'? Known: datasets, executors, learners, "),
@@ -155,7 +161,7 @@ def refused(answer: Answer) -> str:
 )  # fmt: skip
 def test_a_wrong_word_is_one_sentence_with_the_nearest_right_one(command, tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
-    places = tiny.places(tmp_path) if words[0] in ("run", "plan") else []
+    places = tiny.places(tmp_path) if words[0] in ("run", "plan", "score") else []
     said = refused(command(*words, *places))
     assert said.startswith(sentence.replace("{here}", str(tmp_path)))
     assert not (tmp_path / "results").exists()
@@ -174,7 +180,7 @@ AT = "suite 'tiny', task 'tiny-random'"
         ({"tasks.0.scenario.fraction": 0.001}, f"{AT}: the forget set has 0 of 48 training images"),
         ({"tasks.0.scenario": {"name": "random", "count": 48}}, f"{AT}: the forget set has 48 of 48"),
         ({"tasks.0.scenario": "class:10"}, f"{AT}: scenario 'class': no training image has label 10"),
-        ({"tasks.0.split.train": 5000}, f"{AT}: forget, held-out and third-party sets want"),
+        ({"tasks.0.split.train": 5000}, f"{AT}: forget, heldout, third_party sets want 3"),
         ({"tasks.0.split.test": None}, f"{AT}: this dataset has no test part of its own; say"),
         ({"tasks.0.learner.encodr": {}}, f"{AT}: learner 'supervised': unknown parameter 'encodr'"),
         ({"tasks.0.learner.encoder.name": "resnet19"}, f"{AT}: timm: unknown encoder 'resnet19'."),
@@ -352,6 +358,33 @@ def test_selection_narrows_a_plan(command, tmp_path, monkeypatch, name):
     assert {job["task"] for job in one["jobs"]} == {sorted(tasks)[0]}
 
 
+def test_a_plan_of_populations_alone_needs_no_images_and_is_said(command, tmp_path, here):
+    plugin = tiny.metric(tmp_path, "together", needs="seeds")
+    two = [f"--suite={tiny.suite_file(tmp_path, {'seeds': 2, 'metrics': ['accuracy', 'together']})}", *here[1:]]
+    run(command, two, "--metrics", "accuracy")
+    for words in (["plan"], ["run", "--all", "--dry-run"]):
+        answer = command(*words, *two, "--plugin", plugin)
+        assert (answer.code, answer.err) == (0, "")
+        assert "0 runs to do, 6 cached; 0 original and retrained models to train first." in answer.out
+        assert "  tiny-random: all seeds of fine_tune x 1" in answer.out
+    answer = run(command, two, "--plugin", plugin)
+    assert answer.code == 0 and "3 jobs done" in answer.out and "6 runs cached" in answer.out
+
+
+def test_what_it_will_cost_is_said_before_anything_runs_unless_nobody_wants_to_hear(command, here, monkeypatch):
+    monkeypatch.setattr(session, "build_report", lambda *_, **__: None)
+    words = ["run", "--method", "no_op", "--executor", "serial", "--jobs", 1, *here]
+    lines = command(*words).out.splitlines()
+    assert lines[0] == "suite tiny: 1 runs to do, 0 cached; 2 original and retrained models to train first."
+    assert lines[1] == "time with 1 workers: unknown, nothing like it was run yet."
+    assert lines[2].startswith("[1/3]")
+    again = command(*words, "--fresh").out.splitlines()
+    assert re.fullmatch(r"time with 1 workers: about \d+ s\.", again[1])
+    assert "runs to do" not in command(*words, "--fresh", "--quiet").out
+    cached = command(*words)
+    assert "runs to do" not in cached.out and "1 runs cached" in cached.out
+
+
 # -- run ---------------------------------------------------------------------------------------------------
 
 
@@ -359,7 +392,9 @@ def test_a_suite_runs_end_to_end_and_a_second_time_trains_nothing(command, tmp_p
     words = ["run", "--all", "--executor", "serial", "--jobs", 1, *here]
     first = command(*words)
     assert first.code == 0, first.err
-    lines = first.out.splitlines()
+    cost, time, *lines = first.out.splitlines()
+    assert cost == "suite tiny: 3 runs to do, 0 cached; 2 original and retrained models to train first."
+    assert time == "time with 1 workers: unknown, nothing like it was run yet."
     assert re.match(
         r"\[1/5\] tiny-random  seed 0  train the original: ok  train \d+\.\d s observe \d+\.\d s \(", lines[0]
     )
@@ -451,6 +486,114 @@ def test_an_interruption_says_how_to_go_on(command, here, monkeypatch):
     assert answer.err == "interrupted; type the same command again to go on from here.\n"
 
 
+# -- score -------------------------------------------------------------------------------------------------
+
+
+def run(command: Command, here: list[str], *words: object) -> Answer:
+    return command("run", "--all", "--executor", "serial", "--quiet", *here, *words)
+
+
+@pytest.fixture
+def no_models(monkeypatch) -> None:
+    for name in ("train", "build_learner", "load_task"):
+        monkeypatch.setattr(jobs, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+
+
+@pytest.mark.usefixtures("no_models")
+def test_scoring_where_nothing_is_stored_says_so_and_is_no_failure(command, tmp_path, here):
+    answer = command("score", *here)
+    assert answer.code == 0
+    assert answer.out.splitlines() == [
+        "note: 3 runs have no stored outputs; `run` makes them.",
+        "0 jobs done in 0 s, 0 runs cached.",
+    ]
+    assert not (tmp_path / "store" / "artefacts").exists()
+    assert not list((tmp_path / "results").rglob("*.json"))
+    content = command("score", *here, "--json").json
+    assert (content["jobs_done"], content["failed"]) == (0, [])
+    assert content["notes"] == ["3 runs have no stored outputs; `run` makes them."]
+
+
+def test_scoring_computes_what_changed_and_the_second_time_nothing(command, tmp_path, here, request):
+    plugin = tiny.metric(tmp_path)
+    here = [f"--suite={tiny.suite_file(tmp_path, {'metrics': ['accuracy', 'measured']})}", *here[1:]]
+    words = [*here, "--plugin", plugin, "--executor", "serial"]
+    assert run(command, words[:-2]).code == 0
+    request.getfixturevalue("no_models")
+    tiny.calls(tmp_path)
+    before = tiny.files(tmp_path / "store"), tiny.files(tmp_path / "results")
+    unchanged = command("score", *words)
+    assert unchanged.code == 0 and "0 jobs done" in unchanged.out and "3 runs cached" in unchanged.out
+    assert (tiny.files(tmp_path / "store"), tiny.files(tmp_path / "results")) == before
+    assert tiny.calls(tmp_path) == []
+
+    tiny.metric(tmp_path, value="0.25")
+    changed = command("score", *words)
+    assert changed.code == 0
+    assert "suite tiny: 3 runs to do, 0 cached; 0 original and retrained models to train first." in changed.out
+    assert re.search(r"time with \d+ workers: unknown, but no model is needed\.", changed.out)
+    assert re.search(r"\[1/1\] tiny-random  seed 0  score 3 methods: ok  score \d", changed.out)
+    assert tiny.calls(tmp_path) == ["measured"] * 5, "three methods, original and retrained model"
+    records = list(Records(tmp_path / "results").read())
+    assert sorted(record.metrics["measured_value"].value == 0.25 for record in records) == [False] * 3 + [True] * 3
+
+    again = command("score", *words)
+    assert again.code == 0 and "0 jobs done" in again.out and "3 runs cached" in again.out
+    assert tiny.calls(tmp_path) == [] and len(list(Records(tmp_path / "results").read())) == 6
+
+
+def test_scoring_does_what_it_can_and_counts_the_rest(command, here, request):
+    assert command("run", "--method", "no_op", "--executor", "serial", "--quiet", *here).code == 0
+    request.getfixturevalue("no_models")
+    answer = command("score", *here, "--executor", "serial", "--metrics", "accuracy")
+    assert answer.code == 0
+    assert "[1/1] tiny-random  seed 0  score no_op: ok" in answer.out
+    assert "note: 2 runs have no stored outputs; `run` makes them." in answer.out
+
+
+MOODY = """from benchmark.specs import derive_seed
+        if request.seed == derive_seed("tiny-random", "method", "moody", 1):
+            raise RuntimeError("not today")"""
+
+
+def test_all_seeds_of_a_method_that_failed_on_one_are_named_and_the_runs_are_there(command, tmp_path, here):
+    changes = {"seeds": 2, "methods": ["moody", "no_op"], "metrics": ["accuracy", "together"]}
+    words = [f"--suite={tiny.suite_file(tmp_path, changes)}", *here[1:]]
+    for plugin in (tiny.plugin(tmp_path, "moody", MOODY), tiny.metric(tmp_path, "together", needs="seeds")):
+        words += ["--plugin", str(plugin)]
+    answer = run(command, words)
+    assert answer.code == 1
+    failed = [line for line in answer.out.splitlines() if line.startswith("failed: ")]
+    assert failed == [
+        "failed: tiny-random, moody, seed 1: RuntimeError: not today",
+        "failed: tiny-random, moody, all seeds: 1 of 2 seeds have no model to measure: 1 (failed).",
+    ]
+    statuses = {(r.run.method, r.run.seed): r.status for r in Records(tmp_path / "results").read()}
+    assert list(statuses.values()).count("no_change") == 3 and statuses["moody", 1] == "failed"
+    assert {r.method: r.status for r in PopulationRecords(tmp_path / "results").read()} == {
+        "moody": "failed", "no_op": "no_change"
+    }  # fmt: skip
+    again = run(command, words)
+    assert again.code == 1 and "0 jobs done" in again.out
+    for what in ("seed 1", "all seeds"):
+        assert f"failed: tiny-random, moody, {what}: failed in an earlier run; its record says why" in again.out
+
+
+def test_a_metric_of_somebody_s_is_listed_shown_and_scored(command, tmp_path, here):
+    plugin = tiny.metric(tmp_path, tier="probing")
+    rows = {row["name"]: row for row in command("list", "metrics", "--json", "--plugin", plugin).json}
+    assert rows["measured"]["numbers"] == ["measured_value"]
+    assert "measured" in command("list", "metrics", "--plugin", plugin).out
+    page = command("show", "measured", "--plugin", plugin, "--json").json
+    assert (page["kind"], page["source"]) == ("metric", str(plugin))
+    assert [value["label"] for value in page["values"]] == ["theirs"]
+    answer = run(command, here, "--plugin", plugin, "--metrics", "measured", "--metrics", "accuracy")
+    assert answer.code == 0
+    for record in Records(tmp_path / "results").read():
+        assert record.run.metrics == ["accuracy", "measured"]
+        assert record.metrics["measured_value"].tier == "probing"
+
+
 # -- progress ----------------------------------------------------------------------------------------------
 
 RUN = {"task": {"name": "t"}, "seed": 0}
@@ -484,6 +627,23 @@ def test_on_a_terminal_one_sees_what_is_done_what_runs_and_how_long_it_takes():
     assert "2 of 3 jobs" in seen and "left" in seen
     assert re.search(r"▸\s+t  seed 0  unlearn by no_op\s+0 s", seen)
     assert "t  seed 0  train the original: failed: ValueError: no" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "words"),
+    [
+        ("train", "original", "t  seed 0  train the original"),
+        ("run", "no_op (placebo arm)", "t  seed 0  unlearn by no_op (placebo arm)"),
+        ("score", "8 methods", "t  seed 0  score 8 methods"),
+        ("population", "no_op", "t  all seeds of no_op"),
+    ],
+)
+def test_each_kind_of_job_has_words_of_its_own(kind, role, words):
+    console = Console(file=StringIO())
+    display, job = Plain(console), JOB | {"kind": kind, "role": role}
+    with display.showing(Plan("t", jobs={"a": job}), Running()):
+        display.finished(job, DONE)
+    assert console.file.getvalue().startswith(f"[1/1] {words}: ok  train 61.2 s")
 
 
 def test_elsewhere_one_reads_a_line_for_each_job():

@@ -28,12 +28,13 @@ def test_every_file_that_it_links_or_shows_is_there(text):
         assert (ROOT.parent / target).is_file(), target
 
 
-def test_the_method_of_the_readme_runs_as_it_stands(text, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_the_method_of_the_readme_works_as_it_stands(text, tmp_path, monkeypatch, capsys, command):
     plugin = tmp_path / "head_only.py"
     plugin.write_text(re.search(r"```python\n(.*?)```", text, re.S)[1], encoding="utf-8")
-    words = ["run", "--plugin", plugin, "--method", "head_only", "--executor", "serial"]
-    words += ["--suite", suite_file(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words), *places(tmp_path)])
+    run = ["--plugin", plugin, "--method", "head_only", "--executor", "serial", "--suite", suite_file(tmp_path)]
+    words = {"check": [plugin], "run": [*run, *places(tmp_path)]}[command]
+    monkeypatch.setattr(sys, "argv", ["benchmark", command, *map(str, words)])
     with own_process(monkeypatch), pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
