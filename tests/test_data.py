@@ -57,6 +57,7 @@ def indices(task: TaskData) -> dict[str, list[int]]:
 
 
 SPLIT = SplitSpec(train=100, validation=30)
+DRAWN = tuple(name for name in POOL_SETS if name != "placebo")
 
 
 def test_sets_have_the_sizes_that_were_asked_for() -> None:
@@ -71,7 +72,7 @@ def test_sets_have_the_sizes_that_were_asked_for() -> None:
 
 def test_heldout_and_third_party_are_as_large_as_forget_unless_said() -> None:
     sizes = split_task(dataset(), Anything(count=17), SPLIT, 0.0, seed=0).sizes()
-    assert [sizes[name] for name in POOL_SETS] == [17, 17, 17]
+    assert [sizes[name] for name in DRAWN] == [17, 17, 17]
     assert sizes["test"] == 60
 
 
@@ -114,18 +115,22 @@ def test_dataset_without_test_part_is_cut_at_random_and_must_be_told_how_much() 
 def test_same_seed_same_split_and_different_seeds_differ() -> None:
     first, again, other = (indices(split_task(dataset(), Anything(), SPLIT, 0.1, seed)) for seed in (5, 5, 6))
     assert first == again
-    assert all(first[name] != other[name] for name in (*POOL_SETS, "retain", "validation"))
+    assert all(first[name] != other[name] for name in (*DRAWN, "retain", "validation"))
 
 
-@pytest.mark.parametrize("scenario", [Anything(count=20), OneClass()], ids=["random", "class"])
-def test_forget_heldout_and_third_party_are_exchangeable(scenario: Scenario) -> None:
-    """Over 200 seeds an image is in each of the three equally often, and no class is favoured."""
-    data, split = dataset(), SplitSpec(train=60)
+@pytest.mark.parametrize(
+    ("scenario", "names"),
+    [(Anything(count=20), DRAWN), (Anything(count=20), POOL_SETS), (OneClass(), DRAWN)],
+    ids=["random", "random with a placebo set", "class"],
+)
+def test_the_sets_that_are_drawn_from_one_pool_are_exchangeable(scenario: Scenario, names: tuple[str, ...]) -> None:
+    """Over 200 seeds an image is in each of them equally often, and no class is favoured."""
+    data, split = dataset(), SplitSpec(train=60, placebo="placebo" in names)
     tasks = [split_task(data, scenario, split, 0.0, seed) for seed in range(200)]
-    sizes = {name: len(tasks[0][name]) for name in POOL_SETS}
+    sizes = {name: len(tasks[0][name]) for name in names}
     assert len(set(sizes.values())) == 1
     classes, halves = {}, {}
-    for name in POOL_SETS:
+    for name in names:
         labels = torch.cat([task[name].labels for task in tasks])
         where = torch.cat([task[name].indices for task in tasks])
         classes[name] = labels.bincount(minlength=CLASSES) / len(labels)
@@ -141,7 +146,7 @@ def test_exclusive_scenario_leaves_nothing_eligible_in_retain_or_validation() ->
     task = split_task(dataset(), OneClass(label=2), SPLIT, 0.0, seed=0)
     assert not (task["retain"].labels == 2).any()
     assert not (task["validation"].labels == 2).any()
-    assert all((task[name].labels == 2).all() for name in POOL_SETS)
+    assert all((task[name].labels == 2).all() for name in DRAWN)
     assert (task["test"].labels == 2).any()
 
 

@@ -29,7 +29,7 @@ def own_process(monkeypatch) -> Iterator[None]:
 
 def planned(folder: Path, changes: dict[str, Any], plugins: list[Path]) -> Plan:
     where = session.options(folder / "store", folder / "results", folder / "data", "cpu", fresh=False)
-    return session.plan(str(tiny.suite_file(folder, changes)), where, None, None, None, plugins)
+    return session.plan(str(tiny.suite_file(folder, changes)), where, None, None, None, None, plugins)
 
 
 def run(
@@ -212,6 +212,15 @@ def test_a_job_whose_need_failed_still_runs_and_the_failure_is_said(status):
 @pytest.mark.parametrize("status", ["ok", "collapsed", "no_change", "diverged"])
 def test_a_bad_result_is_no_failure(status):
     assert execute(graph({"a": []}), Pretended({"a": status}), 1, Display()).failed == []
+
+
+def test_a_population_waits_for_the_runs_of_all_seeds_and_is_named_without_one():
+    plan = graph({"all": ["a", "b"], "a": [], "b": []})
+    plan.jobs["all"] |= {"kind": "population", "role": "no_op"}
+    executor = Pretended({"a": "failed", "all": "failed"})
+    summary = execute(plan, executor, 1, Display())
+    assert executor.began == ["a", "b", "all"]
+    assert [job for job, _ in summary.failed] == ["t, a, seed 0", "t, no_op, all seeds"]
 
 
 def test_only_work_counts_as_work():

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark import jobs, plan, registry
+from benchmark import jobs, keys, registry
+from benchmark.api import info_of
 from benchmark.data import TaskData
 from benchmark.jobs import Job, Worker, run_job
 from benchmark.observe import ATTACKED_SETS, OBSERVED_SETS, observe
-from benchmark.plan import Options, Plan, make_plan
+from benchmark.plan import Known, Options, Plan, make_plan
 from benchmark.specs import Evaluation, Record, Suite
 from benchmark.store import Records, Store
 
@@ -71,7 +73,7 @@ class Bench:
             name="tests", version=1, description="-", seeds=1, methods=methods, metrics=METRICS, tasks=[TASK | task]
         )
         options = Options(self.folder / "store", self.folder / "results", self.folder / "data")
-        return make_plan(suite, options, lambda task: "fingerprint", set(), self.store.keys())
+        return make_plan(suite, options, lambda task: "fingerprint", Known(set(), self.store.keys()))
 
     def run(self, *methods: str, **task: Any) -> dict[str, dict[str, Any]]:
         """Role -> what came of its job; jobs and results travel as JSON."""
@@ -190,15 +192,15 @@ def test_original_never_saw_held_out_third_party_validation_and_test_images(benc
 
 def test_original_and_retrained_are_described_alike_but_for_their_sets(bench, monkeypatch):
     described = {}
-    canonical_hash = plan.canonical_hash
+    canonical_hash = keys.canonical_hash
 
     def spy(value: Any) -> str:
         described[canonical_hash(value)] = value
         return canonical_hash(value)
 
-    monkeypatch.setattr(plan, "canonical_hash", spy)
-    keys = bench.job("no_op")["keys"]
-    original, retrained = (described[keys[role]] for role in ("original", "retrained"))
+    monkeypatch.setattr(keys, "canonical_hash", spy)
+    own = bench.job("no_op")["keys"]
+    original, retrained = (described[own[role]] for role in ("original", "retrained"))
     assert original["sets"] == ["forget", "retain"]
     assert retrained["sets"] == ["retain"]
     assert {**original, "sets": None} == {**retrained, "sets": None}
@@ -360,6 +362,123 @@ def test_an_encoder_that_maps_everything_alike_has_collapsed(bench, plugin):
     assert bench.run("flattener", **MOCO)["flattener"]["status"] == "collapsed"
 
 
+# Placebo arms
+
+PLACEBO = {"split": {"train": 60, "test": 40, "placebo": True}}
+
+
+@pytest.fixture
+def watcher(plugin, tmp_path) -> Callable[[], list[set[str]]]:
+    """A method that writes down every image that it is given to forget, and what it wrote, call by call."""
+    log = tmp_path / "given"
+    hexed = "(image * 255).round().to(torch.uint8).numpy().tobytes().hex()"
+    write = f"open({str(log)!r}, 'a').write(' '.join({hexed} for image in request.forget.all().images) + chr(10))"
+    plugin("watcher", f"{write}; return copy_of(learner)", uses="{'forget'}")
+    return lambda: [set(line.split()) for line in log.read_text().splitlines()]
+
+
+def pixels(data: Any) -> set[str]:
+    return {image.numpy().tobytes().hex() for image in data.images}
+
+
+def test_a_placebo_arm_never_touches_the_forget_set_and_its_record_says_what_it_was(bench, watcher):
+    results = bench.run("watcher", **PLACEBO)
+    assert results.keys() == {"original", "retrained", "watcher", "watcher (placebo arm)"}
+    sets = Worker(Job.model_validate(bench.job("watcher", "watcher", **PLACEBO))).data
+    given = watcher()
+    assert pixels(sets["forget"]).isdisjoint(pixels(sets["placebo"]))
+    counted = 2  # each arm once more, for its FLOPs
+    assert given == [pixels(sets["forget"])] * counted + [pixels(sets["placebo"])] * counted
+    real, placebo = sorted(bench.records(), key=lambda record: record.run.placebo)
+    assert (real.run.placebo, placebo.run.placebo) == (False, True)
+    assert real.run.model_copy(update={"placebo": True}) == placebo.run
+    assert real.uses == placebo.uses == ["forget"]
+    assert real.cost.samples_seen == placebo.cost.samples_seen == {"forget": 12}
+    assert placebo.sizes["placebo"] == placebo.sizes["forget"] == 12
+
+
+def test_a_placebo_arm_starts_from_the_same_original_and_is_scored_on_the_real_forget_set(bench):
+    method = {"gradient_ascent": {"epochs": 1, "lr": 0.01}}
+    bench.run("gradient_ascent", methods=method, **PLACEBO)
+    real, placebo = sorted(bench.records(), key=lambda record: record.run.placebo)
+    for role in ("original", "retrained"):
+        assert placebo.artefacts[role] == real.artefacts[role]
+    one, other = (bench.store.arrays(record.artefacts["unlearned/outputs"]) for record in (real, placebo))
+    for name in OBSERVED_SETS:
+        assert np.array_equal(one[f"{name}/indices"], other[f"{name}/indices"])
+        assert not np.array_equal(one[f"{name}/logits"], other[f"{name}/logits"])
+    assert "placebo/logits" not in other
+    assert placebo.metrics.keys() == real.metrics.keys()
+    assert all(value.original == real.metrics[name].original for name, value in placebo.metrics.items())
+
+
+def test_a_method_that_reads_no_forget_image_runs_once(bench):
+    assert bench.run("no_op", "fine_tune", **PLACEBO).keys() == {"original", "retrained", "no_op", "fine_tune"}
+    assert not any(record.run.placebo for record in bench.records())
+
+
+def test_the_original_never_saw_a_placebo_image(bench, tmp_path, monkeypatch):
+    noisy = Bench(tmp_path / "noisy")
+    run_job(bench.job("original", **PLACEBO))
+    monkeypatch.setattr(jobs, "load_task", with_noise_for(("placebo",)))
+    run_job(noisy.job("original", **PLACEBO))
+    key = bench.job("original", **PLACEBO)["key"]
+    assert same(bench.store.weights(key), noisy.store.weights(key))
+
+
+# FLOPs
+
+
+def test_flops_are_those_of_the_layers_forward_and_backward(bench):
+    """Digits through a residual network of two blocks; 2 for each multiplication and addition; no bias, no norm."""
+    stem = 2 * 9 * 1 * 8 * 8 * 8  # 3 x 3 kernels, 1 -> 8 channels, 8 x 8 pixels
+    first = 2 * (2 * 9 * 8 * 8 * 8 * 8)
+    second = 2 * 9 * 8 * 16 * 4 * 4 + 2 * 9 * 16 * 16 * 4 * 4 + 2 * 8 * 16 * 4 * 4  # stride 2; a 1 x 1 shortcut
+    classifier = 2 * 16 * 10
+    forward = stem + first + second + classifier
+    step = 3 * forward - stem  # backward: to weights and inputs, though nothing asks for the images' gradient
+    methods = {"fine_tune": {"epochs": 2, "batch_size": 16}, "gradient_ascent": {"epochs": 3, "batch_size": 5}}
+    bench.run("fine_tune", "gradient_ascent", "no_op", methods=methods)
+    assert bench.record("fine_tune").cost.flops == 2 * 48 * step
+    assert bench.record("gradient_ascent").cost.flops == 3 * 12 * step
+    assert bench.record("no_op").cost.flops == 0
+
+
+def test_flops_are_counted_at_the_first_seed_and_cost_neither_time_nor_images(bench, watcher):
+    bench.run("watcher", seeds=2)
+    first, second = sorted(bench.records(), key=lambda record: record.run.seed)
+    assert (first.cost.flops, second.cost.flops) == (0, None)
+    assert len(watcher()) == 2 + 1
+    assert first.cost.samples_seen == second.cost.samples_seen == {"forget": 12}
+
+
+def test_counting_starts_from_the_original_also_if_the_method_changed_what_it_was_given(bench, plugin):
+    plugin("vandal", "learner.classifier.bias.data.add_(1.0); return learner")
+    bench.run("vandal")
+    artefacts = bench.record("vandal").artefacts
+    before, after = (bench.store.weights(artefacts[role])["classifier.bias"] for role in ("original", "unlearned"))
+    assert torch.equal(after, before + 1)
+
+
+def test_what_diverged_is_not_called_again_to_be_counted(bench, plugin, tmp_path):
+    called = f"open({str(tmp_path / 'called')!r}, 'a').write('x')"
+    plugin("spoiler", f"{called}; twin = copy_of(learner); twin.classifier.bias.data.fill_(float('nan')); return twin")
+    assert bench.run("spoiler")["spoiler"]["status"] == "diverged"
+    assert (tmp_path / "called").read_text() == "x"
+    assert bench.record("spoiler").cost.flops is None
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("method") if "[" not in name])
+def test_the_flops_of_every_method_can_be_counted(name, make_request, original_of):
+    target = registry.get("method", name).target
+    numbers = [f for f in dataclasses.fields(target) if type(f.default) is int and "low" in f.metadata]
+    method = target(**{f.name: max(f.metadata["low"], min(f.default, 4)) for f in numbers})  # a few steps
+    paradigm = "moco" if method.refuses("supervised") or "supervised" not in info_of(target).paradigms else "supervised"
+    with FlopCounterMode(display=False) as counter:
+        method.unlearn(original_of(paradigm), make_request(paradigm))
+    assert counter.get_total_flops() > 0 or name == "no_op"
+
+
 # Damage
 
 
@@ -419,7 +538,7 @@ def test_outputs_are_float32_and_those_of_evaluation_mode(bench, paradigm, numer
     results = bench.run("fine_tune", **paradigm, recipe=recipe)
     assert results["fine_tune"]["status"] == "ok"
     job = Job.model_validate(bench.job("fine_tune", "fine_tune", **paradigm, recipe=recipe))
-    worker = Worker(job, None)
+    worker = Worker(job)
     for role in ("original", "retrained", "unlearned"):
         outputs = bench.store.arrays(job.keys[f"{role}/outputs"])
         learner = worker._build(0)
@@ -451,7 +570,7 @@ def test_fixed_views_depend_neither_on_the_set_nor_on_its_size(make_learner, mak
     seen: list[dict[str, dict[int, list[float]]]] = []
     for group in groups:
         sets = {name: data.select(torch.tensor(list(where))) for name, where in group.items()}
-        task = TaskData(sets | {"test": sets["heldout"]}, 0, 30, retain_comparable=True)
+        task = TaskData(sets | {"test": sets["heldout"]}, 0, 30, retain_comparable=True, coins=False)
         outputs = observe(learner, task, Evaluation(views=4), view_seed=3, device=torch.device("cpu"))
         rows = {place: {} for place in ("backbone", "head")}
         for place, found in rows.items():
@@ -470,9 +589,8 @@ def test_fixed_views_depend_neither_on_the_set_nor_on_its_size(make_learner, mak
 
 def test_fixed_views_are_the_same_for_every_model_and_other_for_another_seed(make_learner, make_data, monkeypatch):
     data = make_data(8)
-    task = TaskData(
-        dict.fromkeys(("forget", "heldout", "third_party", "retain", "test"), data), 0, 8, retain_comparable=True
-    )
+    sets = dict.fromkeys(OBSERVED_SETS, data)
+    task = TaskData(sets, 0, 8, retain_comparable=True, coins=False)
     seen = []
     for model, view_seed in ((1, 3), (2, 3), (1, 4)):
         learner = make_learner("simclr", seed=model)
@@ -485,11 +603,19 @@ def test_fixed_views_are_the_same_for_every_model_and_other_for_another_seed(mak
     assert not torch.equal(seen[0], seen[2])
 
 
+def test_fixed_views_are_drawn_once_for_all_seeds_and_models_of_a_task(bench, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(jobs, "observe", lambda *words: seeds.append(words[3]) or observe(*words))
+    bench.run("no_op", seeds=2)
+    assert len(seeds) == 2 * 3 and len(set(seeds)) == 1
+    bench.run("no_op", name="another")
+    assert len(set(seeds)) == 2
+
+
 def test_retain_probe_is_drawn_once_for_all_models_and_sorted(make_learner, make_data):
     data = make_data(30)
-    task = TaskData(
-        dict.fromkeys(("forget", "heldout", "third_party", "retain", "test"), data), 0, 30, retain_comparable=True
-    )
+    sets = dict.fromkeys(OBSERVED_SETS, data)
+    task = TaskData(sets, 0, 30, retain_comparable=True, coins=False)
     probes = [
         observe(make_learner("supervised", seed), task, Evaluation(retain_probe=10), 3, torch.device("cpu"))[
             "retain/probe"

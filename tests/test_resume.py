@@ -16,13 +16,18 @@ import pytest
 from rich.console import Console
 
 from benchmark import session
-from benchmark.store import Records, Store
+from benchmark.store import PopulationRecords, Records, Store
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
 """Seconds that a test waits for another process before it fails."""
-CHANGES = {"seeds": 2, "tasks.0.recipe.epochs": 10, "tasks.0.methods.fine_tune.epochs": 10}
+CHANGES = {
+    "seeds": 2,
+    "tasks.0.recipe.epochs": 10,
+    "tasks.0.methods.fine_tune.epochs": 10,
+    "metrics": [*tiny.SUITE["metrics"], "together"],
+}
 KILLS = "UNLEARNING_BENCHMARK_KILLS"
 
 
@@ -35,18 +40,26 @@ def own_process(monkeypatch) -> Iterator[None]:
 def finish(folder: Path) -> dict[str, dict[str, Any]]:
     """Run, in this process, whatever is still to do; run key -> what its record says."""
     where = session.options(folder / "store", folder / "results", folder / "data", "cpu", fresh=False)
-    work = session.plan(str(tiny.suite_file(folder, CHANGES)), where, None, None, None, None)
+    work = session.plan(str(tiny.suite_file(folder, CHANGES)), where, None, None, None, None, [plugin(folder)])
     assert not session.run(work, where, "serial", 1, Console(file=StringIO()), quiet=True).failed
     return said(folder)
 
 
 def said(folder: Path) -> dict[str, dict[str, Any]]:
-    return {record.key: tiny.said(record) for record in Records(folder / "results").read()}
+    found = {record.key: tiny.said(record) for record in Records(folder / "results").read()}
+    populations = PopulationRecords(folder / "results").read()
+    what = {"seconds", "provenance"}
+    return found | {population.key: population.model_dump(mode="json", exclude=what) for population in populations}
+
+
+def plugin(folder: Path) -> Path:
+    """A metric of all seeds, the same file for all."""
+    return tiny.metric(folder.parent, "together", needs="seeds")
 
 
 def start(folder: Path) -> "subprocess.Popen[str]":
     """`python -m benchmark run` in a process group of its own."""
-    words = ["run", "--all", f"--suite={tiny.suite_file(folder, CHANGES)}", "--executor=local", "--jobs=2"]
+    words = ["run", "--all", f"--suite={tiny.suite_file(folder, CHANGES)}", f"--plugin={plugin(folder)}", "--jobs=2"]
     command = [sys.executable, "-m", "benchmark", *words, *tiny.places(folder)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
@@ -78,7 +91,7 @@ def check(folder: Path, expected: dict[str, dict[str, Any]]) -> None:
     """All records, equal in value, each once; nothing half-written; no worker left."""
     assert said(folder) == expected
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len([path for path in files if "records" in path.parts]) == len(expected)
+    assert len([path for path in files if {"records", "populations"} & set(path.parts)]) == len(expected)
     assert [path for path in files if path.name.startswith(".")] == []
     assert not (folder / "store" / "quarantine").exists()
     store = Store(folder / "store")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError, UnknownName
-from benchmark.plan import SUITES, Options, make_plan
+from benchmark.plan import SUITES, Known, Options, make_plan
 from benchmark.specs import (
     Evaluation,
     Optimisation,
@@ -19,6 +19,7 @@ from benchmark.specs import (
     Record,
     Ref,
     SplitSpec,
+    TaskSpec,
     canonical_hash,
     derive_seed,
     load_suite,
@@ -59,6 +60,10 @@ def complaint(path: Path) -> str:
         ({"tasks": ["digits"]}, "task 1 ('without a name'): Input should be a valid dictionary"),
         ({"version": None}, "version: this key is missing."),
         ({"methods": []}, "methods: List should have at least 1 item"),
+        ({"tasks.0.split": {"train": 48, "pairs": True, "heldout": 9}}, "task 1 ('tiny-random'), split: pairs part"),
+        ({"tasks.0.ensemble": 9}, "task 1 ('tiny-random'), ensemble: Input should be a multiple of 2"),
+        ({"tasks.0.ensemble": 6}, "task 1 ('tiny-random'), ensemble: Input should be greater than or equal to 8"),
+        ({"tasks.0.name": "t" * 65, "tasks.0.ensemble": 8}, f"task 1 ('{'t' * 65}'): a task that asks for an ense"),
         ({"seeds": 0}, "seeds: say how many, at least 1, or list different ones, not 0."),
         ({"seeds": []}, "seeds: say how many, at least 1, or list different ones, not []."),
         ({"seeds": [1, 1]}, "seeds: say how many, at least 1, or list different ones, not [1, 1]."),
@@ -109,6 +114,21 @@ def test_a_component_is_a_word_or_a_table():
         Ref.model_validate({"name": "random", "params": {}, "fraction": 0.1})
 
 
+@pytest.mark.parametrize(("letters", "models"), [(64, 8), (64, 1000), (80, None)])
+def test_the_names_of_tasks_and_their_ensembles_can_be_read_again(letters, models):
+    task = tiny.suite({"tasks.0.name": "t" * letters, "tasks.0.ensemble": models or 8} if models else {}).tasks[0]
+    task = task.as_ensemble(models) if models else task.model_copy(update={"name": "t" * letters})
+    assert TaskSpec.model_validate_json(task.model_dump_json()) == task
+
+
+def test_how_often_and_with_which_settings_a_task_runs_does_not_make_it_another():
+    task = tiny.suite().tasks[0]
+    for changes in ({"seeds": 7}, {"ensemble": 8}, {"methods": {}}):
+        assert task.model_copy(update=changes).identity() == task.identity()
+    assert tiny.suite({"tasks.0.split.pairs": True}).tasks[0].identity() != task.identity()
+    assert task.as_ensemble(8).identity() != task.identity()
+
+
 def test_specs_cannot_be_changed():
     with pytest.raises(ValidationError):
         tiny.suite().tasks[0].recipe.lr = 1.0
@@ -126,7 +146,7 @@ def test_every_suite_of_the_repository_loads_and_plans(name):
     suite = load_suite(name, SUITES)
     assert suite.name == name
     where = Options(Path("store"), Path("results"), Path("data"))
-    plan = make_plan(suite, where, lambda task: task.dataset.name, set(), set())
+    plan = make_plan(suite, where, lambda task: task.dataset.name, Known())
     applicable = len(suite.tasks) * len(suite.methods) - len(plan.not_applicable)
     assert applicable > 0
     assert plan.runs >= applicable

@@ -164,6 +164,21 @@ def test_loss_that_is_not_finite_stops_at_its_epoch(make_linear, make_set, bad):
     assert sum(seen) == 48
 
 
+@pytest.mark.parametrize(("drop_last", "steps"), [(False, 9), (True, 6)])
+def test_whoever_asks_is_called_after_every_step_with_their_number(make_linear, make_set, drop_last, steps):
+    learner, seen = make_linear(), []
+
+    def look(step: int) -> None:
+        seen.append((step, learner.classifier.bias.detach().clone()))
+
+    how = Optimisation(lr=0.1, epochs=3, batch_size=8, drop_last=drop_last)
+    objective = {"utility": (1.0, cross_entropy(learner))}
+    optimise(learner, make_set(count=20), objective, how, order=seeded(), recipe=FLOAT32, on_step=look)
+    assert [step for step, _ in seen] == list(range(1, steps + 1))
+    assert all(not torch.equal(one, other) for (_, one), (_, other) in itertools.pairwise(seen))
+    assert torch.equal(seen[-1][1], learner.classifier.bias)
+
+
 # The steps
 
 

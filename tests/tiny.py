@@ -5,14 +5,19 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from benchmark import registry
-from benchmark.specs import Record, Suite
+from benchmark import jobs, registry
+from benchmark.plan import Known, Options, Plan, make_plan
+from benchmark.runner import in_words
+from benchmark.specs import PopulationRecord, Record, Suite
+from benchmark.store import PopulationRecords, Records, Store
 
 SUITE: dict[str, Any] = {
     "name": "tiny",
@@ -51,6 +56,30 @@ class Theirs(Method):
         """Unlearn."""
         {body}
         return copy_of(learner)
+'''
+
+METRIC = '''"""A number of somebody's."""
+
+from pathlib import Path
+
+from benchmark.api import Finding, Metric, PopulationMetric, Value, register_metric
+
+
+def seen():
+    with Path(__file__).with_name("calls").open("a") as calls:
+        calls.write("{name}\\n")
+
+
+@register_metric("{name}", source="none", values={{"{name}_value": Value("theirs", {goal!r})}}, **{more!r})
+class Theirs({base}):
+    """Theirs."""
+
+    def compute(self, one, other):
+        seen()
+        return {{"{name}_value": {value}}}
+
+    def sizes(self, outputs):
+        return {{"{name}_value": len(outputs["forget/labels"])}}
 '''
 
 
@@ -93,10 +122,82 @@ def plugin(folder: Path, name: str = "theirs", body: str = "", uses: Sequence[st
     return path
 
 
+def metric(
+    folder: Path,
+    name: str = "measured",
+    value: str = "float(one['forget/features'].mean())",
+    goal: str = "match_retrained",
+    **more: Any,
+) -> Path:
+    """A file with one metric: `one` are the outputs of a model, `other` its references; each call is a line in a log.
+
+    If it needs "seeds", "pairs" or an "ensemble", `one` are those of many models and `other` is their population.
+    """
+    together = more.get("needs") in ("seeds", "pairs", "ensemble")
+    if together and value.startswith("float("):
+        each = f"[{value.replace('one[', 'model[')} for model in one]"
+        value = f"(lambda each: Finding(sum(each) / len(each), 7, per_seed=each))({each})"
+    base = "PopulationMetric" if together else "Metric"
+    words = {"name": name, "goal": goal, "base": base, "value": value, "more": more}
+    path = folder / f"{name}.py"
+    path.write_text(METRIC.format(**words), encoding="utf-8")
+    registry._index.components.pop(("metric", name), None)  # what was imported before is not what is there now
+    return path
+
+
+def calls(folder: Path) -> list[str]:
+    """The metrics of `metric` that were computed since this was asked last, in order."""
+    log = folder / "calls"
+    names = log.read_text().split() if log.exists() else []
+    log.write_text("")
+    return names
+
+
+@dataclass
+class Bench:
+    """A store and results of their own, and what the tiny suite still lacks there."""
+
+    folder: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder / "store")
+
+    @property
+    def records(self) -> list[Record]:
+        return list(Records(self.folder / "results").read())
+
+    @property
+    def populations(self) -> list[PopulationRecord]:
+        return list(PopulationRecords(self.folder / "results").read())
+
+    def plan(self, changes: Mapping[str, Any] | None = None, **options: Any) -> Plan:
+        results = self.folder / "results"
+        where = Options(self.folder / "store", results, self.folder / "data", **options)
+        recorded = Records(results).keys() | PopulationRecords(results).keys()
+        known = Known(recorded, self.store.keys())
+        return make_plan(suite({**self.changes, **(changes or {})}), where, lambda task: "files", known)
+
+    def work(self, plan: Plan | None = None, without: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+        """(job in words, result) of each job, one after the other in this process; JSON in, JSON out.
+
+        Args:
+            plan: Of this bench; what is lacking, unless said.
+            without: Jobs that nobody does, in words.
+        """
+        todo = [job for job in (plan or self.plan()).jobs.values() if in_words(job) not in without]
+        return [(in_words(job), json.loads(json.dumps(jobs.run_job(json.loads(json.dumps(job)))))) for job in todo]
+
+
 @contextmanager
 def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What commands and executors change in a process is changed back: plug-ins, threads, determinism."""
+    """What commands and executors change in a process is changed back: plug-ins, threads, determinism.
+
+    Memory is not measured here, so garbage can wait.
+    """
     monkeypatch.setattr(registry, "_index", own_index())
+    monkeypatch.setattr(jobs, "gc", SimpleNamespace(collect=lambda: 0))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

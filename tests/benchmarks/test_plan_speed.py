@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmark import registry
-from benchmark.plan import Options, Plan, make_plan
+from benchmark.plan import Known, Options, Plan, make_plan
 from benchmark.specs import Suite, canonical_hash
 from benchmark.store import Records
 from tests import tiny
@@ -26,16 +26,16 @@ def suite() -> Suite:
 
 def test_planning_ten_thousand_runs(benchmark: Any, suite: Suite) -> None:
     work: Plan = benchmark.pedantic(
-        make_plan, args=(suite, OPTIONS, lambda task: "files", set(), set()), rounds=5, warmup_rounds=1
+        make_plan, args=(suite, OPTIONS, lambda task: "files", Known()), rounds=5, warmup_rounds=1
     )
     assert work.runs + TASKS * SEEDS * len({method for _, method, _ in work.not_applicable}) == RUNS
     report(benchmark, "runs planned", "runs_per_second", work.runs)
 
 
 def test_planning_ten_thousand_runs_that_are_all_cached(benchmark: Any, suite: Suite) -> None:
-    known = set(make_plan(suite, OPTIONS, lambda task: "files", set(), set()).jobs)
+    known = set(make_plan(suite, OPTIONS, lambda task: "files", Known()).jobs)
     work: Plan = benchmark.pedantic(
-        make_plan, args=(suite, OPTIONS, lambda task: "files", known, known), rounds=5, warmup_rounds=1
+        make_plan, args=(suite, OPTIONS, lambda task: "files", Known(known, known)), rounds=5, warmup_rounds=1
     )
     assert not work.jobs
     report(benchmark, "cached runs planned", "runs_per_second", len(work.cached))
