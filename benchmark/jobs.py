@@ -303,7 +303,7 @@ class Worker:
     def _flops(self, method: Method) -> int:
         """Of the same call once more, untimed: counting slows it down."""
         original = self._reference("original")  # loaded anew, for some methods return the learner that they are given
-        with FlopCounterMode(display=False) as counter:
+        with self.stages.timed("count", self.device), FlopCounterMode(display=False) as counter:
             method.unlearn(original, self._request(method, original))
         return int(counter.get_total_flops())
 

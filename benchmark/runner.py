@@ -9,7 +9,7 @@ from benchmark.api import Executor
 from benchmark.display import Display
 from benchmark.plan import Plan
 
-RESULT_STAGES = ("train", "unlearn", "observe", "score")
+RESULT_STAGES = ("train", "unlearn", "count", "observe", "score")
 
 
 @dataclass
