@@ -65,10 +65,10 @@ class Scorer:
         for _, info in _chosen(self._sources):
             by_role = {role: self._of(info.name, role, keys, fresh) for role in ROLES}
             anchors = {role: by_role[role] for role in ("original", "retrained")}
-            for name, number in by_role["unlearned"].items():
+            for name in (name for name in info.values if name in by_role["unlearned"]):  # the first is the first read
                 meaning = vars(info.values[name]) | {"tier": info.tier}
                 ends = {role: numbers[name]["value"] for role, numbers in anchors.items()}
-                values[name] = MetricValue(**meaning, **number, **ends)
+                values[name] = MetricValue(**meaning, **by_role["unlearned"][name], **ends)
         return values
 
     def curves(self, keys: Mapping[str, str]) -> dict[str, AttackCurves]:

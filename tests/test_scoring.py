@@ -134,6 +134,14 @@ def test_numbers_are_those_of_each_model_s_own_outputs(done):
         assert value.n == record.sizes["forget"] == 12
 
 
+def test_numbers_stand_in_the_order_of_their_metric(done):
+    """The first attack is the one that reports read first, so no order may come from the store."""
+    for record in newest(done).values():
+        names = [name for name in record.metrics if name.startswith("mia_auc_")]
+        values = registry.get("metric", "membership_inference").info.values
+        assert names == [name for name in values if name in names] != sorted(names)
+
+
 def test_a_run_for_which_a_metric_raises_fails_alone_and_is_named(done):
     same = "(one['forget/features'] == m['forget/features']).all()"
     like_an_anchor = f"any({same} for m in (other.original, other.retrained))"
