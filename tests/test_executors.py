@@ -225,7 +225,7 @@ def test_a_population_waits_for_the_runs_of_all_seeds_and_is_named_without_one()
 
 def test_only_work_counts_as_work():
     summary = execute(graph({"a": [], "b": []}), Pretended(), 1, Display())
-    assert summary.work_seconds == {"train": 4.0, "unlearn": 0.0, "observe": 0.0, "score": 0.0}
+    assert summary.work_seconds == {"train": 4.0, "unlearn": 0.0, "count": 0.0, "observe": 0.0, "score": 0.0}
     assert Summary(seconds=10.0, workers=2, work_seconds={"train": 15.0}).harness_share == pytest.approx(0.25)
     assert Summary().harness_share == 0.0
 

@@ -522,7 +522,7 @@ def test_damaged_meta_data_are_noticed(done):
 
 def test_fresh_jobs_make_everything_again(done):
     before = [record.metrics for record in done.records()]
-    for role, stages in (("original", {"train", "observe"}), ("fine_tune", {"unlearn", "observe", "score"})):
+    for role, stages in (("original", {"train", "observe"}), ("fine_tune", {"unlearn", "count", "observe", "score"})):
         result = run_job(done.job(role, "fine_tune") | {"fresh": True})
         assert result["seconds"].keys() == stages
     assert [record.metrics for record in done.records()] == before * 2

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
 """Seconds that a test waits for another process before it fails."""
 CHANGES = {
-    "seeds": 2,
+    "seeds": 4,
     "tasks.0.recipe.epochs": 10,
     "tasks.0.methods.fine_tune.epochs": 10,
     "metrics": [*tiny.SUITE["metrics"], "together"],
@@ -109,14 +109,14 @@ def folders(tmp_path) -> tuple[Path, Path]:
     return tmp_path / "undisturbed", tmp_path / "disturbed"
 
 
-def test_a_run_that_is_killed_three_times_and_interrupted_once_ends_with_the_same_records(folders):
+def test_a_run_that_is_interrupted_once_and_killed_three_times_ends_with_the_same_records(folders):
     undisturbed, disturbed = folders
     moments = random.Random(0)
+    code, _, err = disturb(disturbed, signal.SIGINT, 1)  # first, while there is most to interrupt
+    assert (code, err) == (130, "interrupted; type the same command again to go on from here.\n")
     for _ in range(3):
         code, _, _ = disturb(disturbed, signal.SIGKILL, moments.randint(0, 4), moments.uniform(0, 0.2))
         assert code == -signal.SIGKILL
-    code, _, err = disturb(disturbed, signal.SIGINT, 1)
-    assert (code, err) == (130, "interrupted; type the same command again to go on from here.\n")
     assert artefacts(disturbed) > 0
     before = said(disturbed)
     after = finish(disturbed)
