@@ -178,7 +178,7 @@ class _Shelf(ABC, Generic[Kept]):
         Raises:
             BenchmarkError: If a file is no record, naming it.
         """
-        for path in sorted(self.folder.glob("*/*/*.json")):
+        for path in sorted(self.folder.glob("*/*/*.json"), key=_in_order):
             try:
                 yield self.kept.model_validate_json(path.read_bytes())
             except ValidationError as error:
@@ -207,6 +207,12 @@ class PopulationRecords(_Shelf[PopulationRecord]):
 
     def _of(self, record: PopulationRecord) -> tuple[str, str]:
         return record.task.name, record.method
+
+
+def _in_order(path: Path) -> tuple[Path, str, int]:
+    """Of two records of one run, made in the same second say, the repeat (`.2.json`) comes after the first."""
+    name, _, repeat = path.stem.partition(".")
+    return path.parent, name, int(repeat or 1)
 
 
 def method_folder(method: str) -> str:

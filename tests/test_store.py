@@ -325,3 +325,11 @@ def test_a_read_only_folder_cannot_be_written(tmp_path):
     folder.mkdir(mode=0o500)
     with pytest.raises(BenchmarkError, match="Permission denied"):
         Records(folder).check_writable()
+
+
+def test_records_of_one_run_are_read_in_the_order_in_which_they_were_left(tmp_path):
+    one, records = record(), Records(tmp_path)
+    errors = ["first", "second", "third"]
+    for error in errors:
+        records.add(one.model_copy(update={"error": error}))
+    assert [found.error for found in records.read()] == errors

@@ -145,6 +145,11 @@ def _flagged(row: Row, task: TaskSummary, runs: dict[str, BySeed], placebos: dic
 
 def _notes(records: list[Record], anchors: dict[str, dict[int, MetricValue]]) -> list[str]:
     notes = []
+    split = records[0].run.task.split
+    if split.seed is not None:
+        notes.append("All seeds share one draw of images: intervals tell of training, not of another draw.")
+    elif split.pairs:
+        notes.append("Two seeds share each draw of images, so intervals of accuracies are somewhat too narrow.")
     costs = [(record.cost, record.provenance.hardware) for record in records if record.cost]
     machines = {(c.device, c.threads, h.get("processor"), h.get("gpu")) for c, h in costs}
     if len(machines) > 1:

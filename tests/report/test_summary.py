@@ -194,3 +194,17 @@ def test_an_empty_folder_is_told_so(tmp_path):
 def test_what_was_written_is_what_is_read(tmp_path):
     records = suite(WORLD, [ORACLE, GOOD], range(2))
     assert load(write(tmp_path, records)) == summarise(records)
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"pairs": True, "seed": 0}, "All seeds share one draw"),
+        ({"pairs": True}, "Two seeds share each draw"),
+        ({}, ""),
+    ],
+)
+def test_what_seeds_share_is_said_below_the_table(split, words):
+    world = World(spec={"split": {"train": 2000, **split}})
+    notes = " ".join(summarise(suite(world, [Method("theirs")])).tasks[0].notes)
+    assert words in notes and ("share" in notes) == bool(words)
