@@ -62,7 +62,12 @@ def start(folder: Path) -> "subprocess.Popen[str]":
     words = ["run", "--all", f"--suite={tiny.suite_file(folder, CHANGES)}", f"--plugin={plugin(folder)}", "--jobs=2"]
     command = [sys.executable, "-m", "benchmark", *words, *tiny.places(folder)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=_heed_interrupts, **pipes)
+
+
+def _heed_interrupts() -> None:
+    """A shell lets what it starts in the background ignore them, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def artefacts(folder: Path) -> int:
