@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         with_copies,
     )
     from benchmark.relabelling import Relabelling
+    from benchmark.shards import ShardedRequest
     from benchmark.training import (
         Descent,
         Term,
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 PARADIGMS = frozenset({"supervised", "simclr", "moco", "byol"})
 CONTRASTIVE = PARADIGMS - {"supervised"}
 SETS = frozenset({"forget", "retain", "third_party"})
+ARTEFACTS = "artefacts"
 Needs = Literal["run", "relearning", "seeds", "pairs", "ensemble"]
 
 _TORCH_NAMES = {
@@ -128,6 +130,7 @@ _TORCH_NAMES = {
     "weights_of": "benchmark.mechanics",
     "with_copies": "benchmark.mechanics",
     "Relabelling": "benchmark.relabelling",
+    "ShardedRequest": "benchmark.shards",
     "Descent": "benchmark.training",
     "Term": "benchmark.training",
     "UnlearningRequest": "benchmark.training",
@@ -167,6 +170,7 @@ __all__ = [
     "References",
     "Relabelling",
     "Scenario",
+    "ShardedRequest",
     "Signal",
     "SplitSpec",
     "Term",
@@ -284,7 +288,8 @@ def register_method(
     Args:
         name: Its name on the command line and in tables.
         paper: Authors, title, venue or arXiv id.
-        uses: The sets it is given: any of forget, retain, third_party. Others raise when touched.
+        uses: The sets it is given: any of forget, retain, third_party. Others raise when touched. Beside them
+            "artefacts", what training in shards left: such a method runs where the task's models are trained so.
         paradigms: Where it is applicable.
         scenarios: Where it is applicable; None is everywhere.
         presets: Named parameter sets, run as `name[preset]`.
@@ -292,9 +297,9 @@ def register_method(
         oracle: True for exact retraining, whose distance to the retrained model is the oracle floor.
         optimises: Signals that are its own objective on forget images; numbers made from them do not rank it.
     """
-    unknown = set(uses) - SETS
+    unknown = set(uses) - SETS - {ARTEFACTS}
     if unknown:
-        raise BenchmarkError(f"method {name!r}: uses={sorted(unknown)} is not among {sorted(SETS)}.")
+        raise BenchmarkError(f"method {name!r}: uses={sorted(unknown)} is not among {sorted({*SETS, ARTEFACTS})}.")
     info = MethodInfo(
         name,
         paper,
