@@ -17,7 +17,7 @@ from benchmark.specs import Ref, TaskSpec, canonical_hash
 _DATASET_CODE = ("data.py", "decoding.py")
 _DATA_CODE = ("data.py",)
 _TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
-_SHARDS_CODE = ("shards.py",)
+_SHARDS_CODE = ("shards.py", "learners/supervised.py")
 _METHOD_CODE = ("importance.py", "input_gradients.py", "mechanics.py", "relabelling.py")
 _OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
 _RELEARNING_CODE = ("relearning.py",)

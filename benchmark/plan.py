@@ -130,7 +130,7 @@ def make_plan(
         data = fingerprint(task)
         for variant, seeds, measured in _variants(suite, task, options, measures):
             fitting = _methods_of(suite, variant, options)[0] if variant.in_shards else methods
-            if not variant.in_shards or any(_reads_artefacts(name) for name, _ in fitting):
+            if variant is task or not variant.in_shards or any(_reads_artefacts(name) for name, _ in fitting):
                 planner.add(variant, seeds, fitting, data, measured)
     plan = planner.plan
     if plan.jobs:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmark import catalogue, cli, jobs, registry, session
+from benchmark import catalogue, cli, jobs, models, registry, session
 from benchmark.display import Display, Plain, Rich, choose, in_time
 from benchmark.plan import SUITES, Plan
 from benchmark.specs import suite_names
@@ -496,7 +496,7 @@ def run(command: Command, here: list[str], *words: object) -> Answer:
 @pytest.fixture
 def no_models(monkeypatch) -> None:
     for name in ("train", "build_learner", "load_task"):
-        monkeypatch.setattr(jobs, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+        monkeypatch.setattr(models, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
 
 
 @pytest.mark.usefixtures("no_models")
