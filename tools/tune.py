@@ -11,6 +11,8 @@ import csv
 import json
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
@@ -48,8 +50,10 @@ BUDGET = 5
 REACH, REACH_OF_COUNTS = 30.0, 4.0
 """How many times more and less than at the start is tried: rates and weights, and epochs, steps and blocks."""
 SECONDS = 60
+IDLE = 0.9
+"""A gap larger than this share of doing nothing's is called next to nothing."""
 METRICS = ("accuracy", "membership_inference", "encoder_utility", "encodermi")
-ORACLE, CONTROLS = "retrain", ("retrain", "no_op", "truncated_retrain")
+ORIGINAL, ORACLE = ANCHORS = ("original", "retrain")
 
 STRENGTH = {
     "alignment_calibration": ("lr", "alpha", "epochs"),
@@ -89,19 +93,24 @@ STRENGTH = {
     "unsir": ("impair_lr", "repair_lr"),
 }
 """Method -> what decides how strongly it forgets, three at most. Where that costs too much time it is left as it is:
-the pool of negmerge, the epochs of eu_k, the samples of influence."""
+the pool and epochs of negmerge, the epochs of eu_k, the samples of influence."""
 
 
 # -- what is tried -------------------------------------------------------------------------------------------
 
 
 def start(method: str, paradigm: str) -> Settings:
-    """What a method's search starts from beside its own defaults: two baselines had settings for small sets before."""
-    supervised = paradigm == "supervised"
-    return {
+    """What a method's search starts from beside its own defaults.
+
+    Two baselines had settings for small sets before. negmerge fine-tunes 27 models, which takes it ten times as long as
+    retraining; on encoders its own default is nine.
+    """
+    starts: dict[str, Settings] = {
         "fine_tune": {"optimizer": "adam", "lr": 3e-3, "schedule": "onecycle", "weight_decay": 0.0, "batch_size": 64},
-        "gradient_ascent": {"lr": 3e-4 if supervised else 3e-3, "weight_decay": 0.0, "batch_size": 64},
-    }.get(method, {})
+        "gradient_ascent": {"lr": 3e-4 if paradigm == "supervised" else 3e-3, "weight_decay": 0.0, "batch_size": 64},
+        "negmerge": {"pool_size": 9},
+    }
+    return starts.get(method, {})
 
 
 def settings(method: str, task: TaskSpec) -> list[Settings]:
@@ -196,7 +205,7 @@ def work_on(suite: Suite, task: TaskSpec, candidates: dict[str, list[Settings]],
 def run(work: Plan, workers: int, console: Console) -> None:
     """Do it; a run that takes too long is given up, and leaves no record."""
     executor = Local(workers=workers)
-    executor._pool.schedule = partial(executor._pool.schedule, timeout=SECONDS)
+    executor._pool.schedule = partial(executor._pool.schedule, timeout=SECONDS)  # type: ignore[method-assign]
     execute(work, executor, workers, Plain(console))
 
 
@@ -205,15 +214,16 @@ def judged(task: TaskSpec, candidates: dict[str, list[Settings]], records: Seque
     mine = [record for record in records if record.task == task.name and not record.run.placebo]
     exact = [record for record in mine if record.run.method == ORACLE]
     (reference,) = summarise(exact).tasks
-    found = [_trial(reference, name, 0, {}) for name in ("original", ORACLE)]
+    found = [_trial(reference, ORACLE, 0, {})]
     for number in range(BUDGET):
         tried = {name: settings[number] for name, settings in candidates.items() if number < len(settings)}
         params = {name: resolve_method(name, with_settings(task, tried), SUITE) for name in tried}
         runs = [record for record in mine if record.run.params == params.get(record.run.method)]
         (table,) = summarise([*(record for record in exact if record.run.seed in SEEDS), *runs]).tasks
         table = replace(table, columns=reference.columns)  # with the floor of all of the oracle's seeds
-        found += [_trial(table, name, number, tried[name]) for name in tried]
-    return sorted(found, key=lambda trial: (trial.method not in ("original", ORACLE), trial.method, trial.number))
+        found += [_trial(table, name, number, settings) for name, settings in tried.items()]
+        found += [_trial(table, ORIGINAL, 0, {})] if number == 0 else []
+    return sorted(found, key=lambda trial: (trial.method not in ANCHORS, trial.method, trial.number))
 
 
 def _trial(table: TaskSummary, method: str, number: int, tried: Settings) -> Trial:
@@ -255,25 +265,43 @@ def choose(trials: Iterable[Trial]) -> Trial:
 
 
 def by_method(trials: Iterable[Trial], task: str) -> dict[str, list[Trial]]:
-    """Method -> its trials on a task."""
+    """Method -> its trials on a task; anchors among them."""
     found: dict[str, list[Trial]] = {}
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: (trial.method not in ANCHORS, trial.method)):
         if trial.task == task:
             found.setdefault(trial.method, []).append(trial)
     return found
 
 
+def chosen(trials: Iterable[Trial], task: TaskSpec) -> dict[str, Settings]:
+    """What a task's table of settings holds: method -> what was chosen, without what is its default anyway."""
+    found = {}
+    for method, tried in by_method(trials, task.name).items():
+        if method not in ANCHORS:
+            defaults = resolve_method(method, with_settings(task, {}), SUITE)
+            best: Settings = json.loads(choose(tried).settings)
+            found[method] = {name: value for name, value in best.items() if value != defaults[name]}
+    return {method: best for method, best in found.items() if best}
+
+
+def remark(tried: Sequence[Trial], original: Trial) -> str:
+    """What a reader must know of a method's search."""
+    best = choose(tried)
+    if best.out:
+        counts = Counter(trial.out for trial in tried)
+        return "start kept, nothing stands: " + ", ".join(f"{word} ({n})" for word, n in counts.items())
+    words = [] if best.number else ["start kept"]
+    if best.gap is not None and original.gap is not None and best.gap > IDLE * original.gap:
+        words.append("next to nothing is forgotten")
+    return "; ".join(words)
+
+
 def read(path: Path) -> list[Trial]:
     """The trials of a file."""
+    kinds = {"number": int, "gap": float, "loss": float, "seconds": float}
     with path.open(newline="") as file:
-        return [
-            Trial(
-                **row
-                | {name: float(row[name]) if row[name] else None for name in ("gap", "loss", "seconds")}
-                | {"number": int(row["number"])}
-            )
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.DictReader(file))
+    return [Trial(**{name: kinds.get(name, str)(text) for name, text in row.items() if text}) for row in rows]
 
 
 def write(path: Path, trials: Sequence[Trial]) -> None:
@@ -318,7 +346,64 @@ def try_command(
 
 @app.command("write")
 def write_command() -> None:
-    """Write."""
+    """Put what was chosen into the suite and the tables of docs/TUNING.md."""
+    trials, suite = read(TRIED), load_suite(SUITE, SUITES)
+    path = SUITES / f"{SUITE}.toml"
+    text = path.read_text()
+    for task in suite.tasks:
+        lines = "".join(f"{name} = {_inline(best)}\n" for name, best in sorted(chosen(trials, task).items()))
+        block = rf'(name = "{re.escape(task.name)}"\n.*?\[tasks\.methods\]\n)(?:[^\n]+\n)*'
+        text = re.sub(block, partial(_with_new_end, lines), text, count=1, flags=re.DOTALL)
+    path.write_text(text)
+    tables = "\n".join(table(task.name, by_method(trials, task.name)) for task in suite.tasks)
+    block = r"(<!-- tables:begin -->\n).*(?=<!-- tables:end -->)"
+    PAGE.write_text(re.sub(block, partial(_with_new_end, f"\n{tables}\n"), PAGE.read_text(), flags=re.DOTALL))
+
+
+def _with_new_end(end: str, found: re.Match[str]) -> str:
+    return found[1] + end
+
+
+def table(task: str, trials: dict[str, list[Trial]]) -> str:
+    """One task's search as Markdown."""
+    (original,), (oracle,) = (trials[name] for name in ANCHORS)
+    lines = [
+        f"### {task}",
+        "",
+        f"Gap of doing nothing {_gap(original)}, of exact retraining {_gap(oracle)}.",
+        "",
+        "| method | gap at start | gap chosen | points lost | seconds | chosen | remarks |",
+        "| :--- | ---: | ---: | ---: | ---: | :--- | :--- |",
+    ]
+    for method, tried in trials.items():
+        if method not in ANCHORS:
+            best = choose(tried)
+            drawn = ", ".join(f"{n} {json.loads(best.settings)[n]:g}" for n in STRENGTH[method] if best.number)
+            cells = (_gap(tried[0]), _gap(best), _or_dash(best.loss), _or_dash(best.seconds), drawn)
+            lines.append(f"| {method} | {' | '.join(cells)} | {remark(tried, original)} |")
+    return "\n".join([*lines, ""])
+
+
+def _gap(trial: Trial) -> str:
+    """In brackets where it does not count."""
+    text = "" if trial.gap is None else f"{trial.gap:.3f}".removeprefix("0")
+    return f"({text or trial.out})" if trial.out else text
+
+
+def _or_dash(number: float | None) -> str:
+    return "–" if number is None else f"{number:.1f}"
+
+
+def _inline(values: Settings) -> str:
+    """An inline table of TOML, with floats as people write them: 3e-4, not 0.0003 or 3e-04."""
+    return "{ " + ", ".join(f"{name} = {_plain(value)}" for name, value in values.items()) + " }"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and 0 < value < 1e-3:
+        digits, _, power = f"{value:.6e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":
