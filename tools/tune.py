@@ -102,7 +102,7 @@ the pool and epochs of negmerge, the epochs of eu_k, the samples of influence.""
 def start(method: str, paradigm: str) -> Settings:
     """What a method's search starts from beside its own defaults.
 
-    Two baselines had settings for small sets before. negmerge fine-tunes 27 models, which takes it ten times as long as
+    Two baselines had settings for small sets before. negmerge fine-tunes 27 models, which takes eight times as long as
     retraining; on encoders its own default is nine.
     """
     starts: dict[str, Settings] = {
@@ -230,7 +230,7 @@ def _trial(table: TaskSummary, method: str, number: int, tried: Settings) -> Tri
     row = next((row for row in table.rows if row.name == method), None)
     trial = Trial(table.name, method, number, json.dumps(tried))
     if row is None or (row.kind == "method" and row.n_seeds < len(SEEDS)):
-        return replace(trial, out=f"took more than {SECONDS} s")
+        return replace(trial, out=f"not done in {SECONDS} s")
     trial = replace(trial, seconds=None if row.seconds is None else round(row.seconds.mean, 2))
     if row.failed:
         return replace(trial, out=row.status)
@@ -372,15 +372,16 @@ def table(task: str, trials: dict[str, list[Trial]]) -> str:
         "",
         f"Gap of doing nothing {_gap(original)}, of exact retraining {_gap(oracle)}.",
         "",
-        "| method | gap at start | gap chosen | points lost | seconds | chosen | remarks |",
-        "| :--- | ---: | ---: | ---: | ---: | :--- | :--- |",
+        "| method | gap at start | gap chosen | points lost | chosen | remarks |",
+        "| :--- | ---: | ---: | ---: | :--- | :--- |",
     ]
     for method, tried in trials.items():
         if method not in ANCHORS:
             best = choose(tried)
             drawn = ", ".join(f"{n} {json.loads(best.settings)[n]:g}" for n in STRENGTH[method] if best.number)
-            cells = (_gap(tried[0]), _gap(best), _or_dash(best.loss), _or_dash(best.seconds), drawn)
-            lines.append(f"| {method} | {' | '.join(cells)} | {remark(tried, original)} |")
+            points = "–" if best.loss is None else f"{best.loss:.1f}"
+            cells = (method, _gap(tried[0]), _gap(best), points, drawn, remark(tried, original))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
@@ -388,10 +389,6 @@ def _gap(trial: Trial) -> str:
     """In brackets where it does not count."""
     text = "" if trial.gap is None else f"{trial.gap:.3f}".removeprefix("0")
     return f"({text or trial.out})" if trial.out else text
-
-
-def _or_dash(number: float | None) -> str:
-    return "–" if number is None else f"{number:.1f}"
 
 
 def _inline(values: Settings) -> str:
