@@ -187,16 +187,17 @@ class _Planner:
         if not metrics:  # a record without numbers would stand before the one that has them
             metrics = _defined_for(task, chosen_metrics(["every_run"], "").of_runs, seeds)
         members: dict[str, list[dict[str, str]]] = {name: [] for name, _ in methods}
+        arms = list(_arms(task, methods))
         for seed in seeds:
-            for method, own in self._seed(task, seed, methods, data, metrics, counts=seed == seeds[0]).items():
+            for method, own in self._seed(task, seed, arms, data, metrics, counts=seed == seeds[0]).items():
                 members[method].append(own)
         if together:
             for method, params in methods:
                 self._population(task, seeds, method, params, together, members[method])
 
     def _seed(
-        self, task: TaskSpec, seed: int, methods: list[tuple[str, dict[str, Any]]], data: str, metrics: dict[str, str],
-        counts: bool,
+        self, task: TaskSpec, seed: int, arms: list[tuple[str, dict[str, Any], bool]], data: str,
+        metrics: dict[str, str], counts: bool,
     ) -> dict[str, dict[str, str]]:  # fmt: skip
         """Plan one seed; method -> keys of its run, its models and their outputs."""
         relearns = any(_metric_info(name).needs == "relearning" for name in metrics)
@@ -204,7 +205,7 @@ class _Planner:
         words = {"task": task.model_dump(), "seed": seed, "metrics": list(metrics)}
         found: dict[str, dict[str, str]] = {}
         runs: dict[str, dict[str, Any]] = {}
-        for method, params, placebo in _arms(task, methods):
+        for method, params, placebo in arms:
             own = shared | keys.run_keys(shared, task, method, params, self._device, placebo)
             key = keys.record_key(own, metrics)
             if not placebo:
