@@ -63,6 +63,7 @@ def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
         if known is not None and known.source != source:
             raise BenchmarkError(f"{source}: the {kind} {name!r} is already registered by {known.source}.")
         _index.components[(kind, name)] = Component(kind, name, target, info, source)
+        target._benchmark_info = info  # type: ignore[attr-defined]
         return target
 
     return decorate

@@ -14,7 +14,7 @@ from benchmark import ROOT, component_folder, registry
 FILES = sorted(path for path in ROOT.rglob("*.py") if not {"methods", "datasets"} & set(path.relative_to(ROOT).parts))
 COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(component_folder(folder).glob("*.py"))]
 LIGHT = (
-    "errors", "registry", "specs", "components", "api", "store", "provenance", "stats", "history", "report",
+    "errors", "registry", "specs", "components", "metric_api", "api", "store", "provenance", "stats", "history", "report",
     "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
     "scoring", "populations",
 )  # fmt: skip

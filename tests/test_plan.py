@@ -319,7 +319,7 @@ def _imports(path: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmark")):
             continue
-        names = {api._TORCH_NAMES.get(alias.name, node.module) for alias in node.names}
+        names = {api.HOMES.get(alias.name, node.module) for alias in node.names}
         inside = {f"{node.module}.{alias.name}" for alias in node.names}
         for name in names if node.module == "benchmark.api" else {node.module, *inside}:
             module = name.removeprefix("benchmark").lstrip(".").replace(".", "/")
