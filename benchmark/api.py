@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError, UndeclaredAccess
+from benchmark.errors import BenchmarkError, Diverged, UndeclaredAccess
 from benchmark.metric_api import (
     Finding,
     Metric,
@@ -40,8 +40,18 @@ from benchmark.registry import register
 from benchmark.specs import PARADIGMS, Optimisation, Signal, SplitSpec
 
 if TYPE_CHECKING:
+    from benchmark.curvature import (
+        Sample,
+        class_fisher_diagonal,
+        conjugate_gradients,
+        fisher_product,
+        per_weight,
+        single_gradients,
+        summed_gradient,
+    )
     from benchmark.data import Batch, ExampleSet, ImageData, Mixture
     from benchmark.decoding import decode_images
+    from benchmark.edits import add_noise, kernels
     from benchmark.importance import (
         as_function,
         batch_gradients,
@@ -80,6 +90,15 @@ if TYPE_CHECKING:
         with_copies,
     )
     from benchmark.relabelling import Relabelling
+    from benchmark.steps import (
+        GradientMethod,
+        epochs_on_retain,
+        half_cosine,
+        optimise_apart,
+        prepared,
+        teacher_and_student,
+        utility,
+    )
     from benchmark.training import (
         Descent,
         Term,
@@ -97,8 +116,12 @@ CONTRASTIVE = PARADIGMS - {"supervised"}
 SETS = frozenset({"forget", "retain", "third_party"})
 
 _LAZY = {
+    "benchmark.curvature": (
+        "Sample class_fisher_diagonal conjugate_gradients fisher_product per_weight single_gradients summed_gradient"
+    ),
     "benchmark.data": "Batch ExampleSet ImageData Mixture",
     "benchmark.decoding": "decode_images",
+    "benchmark.edits": "add_noise kernels",
     "benchmark.importance": (
         "as_function batch_gradients dampen energy_of example_gradients fisher_diagonal loss_of mean_absolute "
         "mean_gradient mean_square saliency top_mask"
@@ -111,6 +134,9 @@ _LAZY = {
         "views_with_other_positives weights_of with_copies"
     ),
     "benchmark.relabelling": "Relabelling",
+    "benchmark.steps": (
+        "GradientMethod epochs_on_retain half_cosine optimise_apart prepared teacher_and_student utility"
+    ),
     "benchmark.training": (
         "Descent Term UnlearningRequest copy_of frozen_statistics full_precision optimisation_of optimise "
         "remember_only train"
@@ -127,9 +153,11 @@ __all__ = [
     "Dataset",
     "DatasetInfo",
     "Descent",
+    "Diverged",
     "ExampleSet",
     "Executor",
     "Finding",
+    "GradientMethod",
     "GradientPenaltyTerm",
     "GradientReading",
     "ImageData",
@@ -145,6 +173,7 @@ __all__ = [
     "PopulationMetric",
     "References",
     "Relabelling",
+    "Sample",
     "Scenario",
     "Signal",
     "SplitSpec",
@@ -152,22 +181,29 @@ __all__ = [
     "UndeclaredAccess",
     "UnlearningRequest",
     "Value",
+    "add_noise",
     "answers",
     "as_function",
     "at_rest",
     "batch_gradients",
     "bounded",
     "choice",
+    "class_fisher_diagonal",
+    "conjugate_gradients",
     "copy_of",
     "dampen",
     "decode_images",
     "edit_weights",
     "energy_of",
+    "epochs_on_retain",
     "example_gradients",
     "fisher_diagonal",
+    "fisher_product",
     "frozen_statistics",
     "full_precision",
+    "half_cosine",
     "half_squared_distance",
+    "kernels",
     "kl",
     "logits_over",
     "loss_of",
@@ -178,8 +214,11 @@ __all__ = [
     "names_in",
     "optimisation_of",
     "optimise",
+    "optimise_apart",
+    "per_weight",
     "plain_views",
     "pointwise_distance",
+    "prepared",
     "register_dataset",
     "register_executor",
     "register_learner",
@@ -192,10 +231,14 @@ __all__ = [
     "saliency",
     "seen_features",
     "sign_step",
+    "single_gradients",
     "split_blocks",
     "steps_of",
+    "summed_gradient",
+    "teacher_and_student",
     "top_mask",
     "train",
+    "utility",
     "views_with_other_positives",
     "weights_of",
     "with_copies",
@@ -244,6 +287,12 @@ class MethodInfo:
     contrastive: Mapping[str, Any]
     oracle: bool
     optimises: frozenset[Signal]
+    cost: str = ""
+    preset_scenarios: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def scenarios_of(self, name: str) -> frozenset[str] | None:
+        """Where the method is applicable, or the preset that its whole name says; None is everywhere."""
+        return self.preset_scenarios.get(name.partition("[")[2].rstrip("]"), self.scenarios)
 
 
 def register_method(
@@ -257,6 +306,8 @@ def register_method(
     contrastive: Mapping[str, Any] | None = None,
     oracle: bool = False,
     optimises: Collection[Signal] = (),
+    cost: str = "",
+    preset_scenarios: Mapping[str, Collection[str]] | None = None,
 ) -> Callable[[type], type]:
     """Register an unlearning method.
 
@@ -270,6 +321,10 @@ def register_method(
         contrastive: Defaults that differ on contrastive learners.
         oracle: True for exact retraining, whose distance to the retrained model is the oracle floor.
         optimises: Signals that are its own objective on forget images; numbers made from them do not rank it.
+        cost: In passes over the sets with default parameters, such as "F + 10 (R + F)": R, F and T are a forward and
+            backward pass over retain, forget, third party, f(·) is forward alone, d(·) a double backward, E the
+            recipe's epochs. For tables only, so no content key holds it.
+        preset_scenarios: Preset -> where it is applicable, if that is not where the method is.
     """
     unknown = set(uses) - SETS
     if unknown:
@@ -284,7 +339,11 @@ def register_method(
         contrastive or {},
         oracle,
         frozenset(optimises),
+        cost,
+        {preset: frozenset(names) for preset, names in (preset_scenarios or {}).items()},
     )
+    if lost := set(info.preset_scenarios) - set(info.presets):
+        raise BenchmarkError(f"method {name!r}: preset_scenarios={sorted(lost)} is not among {sorted(info.presets)}.")
     return register("method", name, info)
 
 
