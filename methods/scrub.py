@@ -34,8 +34,6 @@ from benchmark.api import (
     teacher_and_student,
 )
 
-DECAY = 0.1
-
 
 @register_method(
     "scrub",
@@ -57,14 +55,7 @@ DECAY = 0.1
             "batch_size": 32,
             "forget_batch_size": 64,
         },
-        "privacy": {
-            "gamma": 1.0,
-            "alpha": 0.5,
-            "msteps": 3,
-            "epochs": 5,
-            "batch_size": 32,
-            "forget_batch_size": 16,
-        },
+        "privacy": {"gamma": 1.0, "alpha": 0.5, "msteps": 3, "epochs": 5, "batch_size": 32, "forget_batch_size": 16},
     },
     optimises={"loss", "entropy", "features"},
 )
@@ -121,7 +112,7 @@ class Scrub(GradientMethod):
     def rate(self, epoch: int) -> float:
         """Factor of the learning rate in an epoch, counted from 0: a tenth for each decay epoch that is over."""
         over = 0 if self.decay == "never" else sum(epoch + 1 > int(last) for last in self.decay.split())
-        return DECAY**over
+        return 0.1**over
 
     def divergence(self, teacher: Tensor, student: Tensor, paradigm: str) -> Tensor:
         """The distance d of two networks' logits, or of their features."""
