@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import ROOT, registry
+from benchmark.api import HOMES
 from benchmark.components import make
 from benchmark.specs import Ref, TaskSpec, canonical_hash
 
@@ -19,6 +20,7 @@ _DATA_CODE = ("data.py",)
 _TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
 _SHARDS_CODE = ("shards.py", "learners/supervised.py")
 _METHOD_CODE = ("importance.py", "input_gradients.py", "mechanics.py", "relabelling.py")
+_CHOSEN_CODE = ("curvature.py", "edits.py", "steps.py")  # of methods that import something of them
 _OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
 _RELEARNING_CODE = ("relearning.py",)
 _SCORING_CODE = ("scoring.py", "metrics/_checks.py", "metrics/attacks.py")
@@ -143,9 +145,21 @@ def forget_sources() -> None:
 
 @cache
 def source(kind: str, name: str) -> str:
-    """Hash of what a component's file does, for a metric also of what it imports; read once for each plan."""
+    """Hash of what a component's file does, for metrics and methods also of what they import; once for each plan."""
     path = registry.source_path(kind, name.partition(":")[0])
-    return registry.source_hash(*(registry.source_closure(path) if kind == "metric" else [path]))
+    if kind == "metric":
+        return registry.source_hash(*registry.source_closure(path))
+    return registry.source_hash(path, *(_chosen_code(path) if kind == "method" else ()))
+
+
+def _chosen_code(path: Path) -> list[Path]:
+    """Those of _CHOSEN_CODE that a method's file imports something of, by way of the api or not."""
+    names = registry.imported_names(path)
+    if names & {"benchmark.api", "benchmark.api.*"}:  # then anything may be used
+        return [ROOT / file for file in _CHOSEN_CODE]
+    modules = {HOMES.get(name.removeprefix("benchmark.api."), name) for name in names}
+    used = {module.split(".")[1] for module in modules if module.startswith("benchmark.")}
+    return [ROOT / file for file in _CHOSEN_CODE if file.removesuffix(".py") in used]
 
 
 @cache

@@ -348,7 +348,8 @@ def applicability(name: str, task: TaskSpec, place: str = "") -> str | None:
     if task.in_shards and info.uses and ARTEFACTS not in info.uses:
         return "not defined for models that were trained in shards"
     scenario = task.scenario.name.partition(":")[0]
-    if info.scenarios is not None and scenario not in info.scenarios:
+    scenarios = info.scenarios_of(name)
+    if scenarios is not None and scenario not in scenarios:
         return f"not defined for the scenario {scenario!r}"
     return build_method(name, task, place).refuses(task.paradigm)
 

@@ -47,7 +47,8 @@ SEED = 5
 
 def smoke_task(name: str, paradigm: str, info: MethodInfo, target: type) -> TaskSpec:
     """One epoch for a method or preset, in a scenario that it is meant for."""
-    scenario = "random" if info.scenarios is None or "random" in info.scenarios else sorted(info.scenarios)[0]
+    scenarios = info.scenarios_of(name)
+    scenario = "random" if scenarios is None or "random" in scenarios else sorted(scenarios)[0]
     known = {field.name: field.metadata for field in fields(target)}
     short = {key: max(value, known[key].get("low", value)) for key, value in SHORT.items() if key in known}
     return TaskSpec(

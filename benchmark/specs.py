@@ -20,6 +20,8 @@ LEAST_ENSEMBLE = 8
 ENSEMBLE = ".ensemble"  # between a task's name and the number of models, in the name of its ensemble
 SHARDED = ".sharded"  # between a task's name and "shards x slices"
 
+PARADIGMS = frozenset({"supervised", "simclr", "moco", "byol"})
+
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
 Status = Literal["ok", "failed", "diverged", "collapsed", "no_change"]

@@ -18,6 +18,7 @@ from benchmark.api import Learner, Method, ShardedRequest, copy_of, register_met
     uses={"artefacts", "retain"},
     paradigms={"supervised"},
     oracle=True,
+    cost="E R of the shards that hold a forget image",
 )
 @dataclass(frozen=True, kw_only=True)
 class Sisa(Method):

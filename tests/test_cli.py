@@ -300,6 +300,38 @@ def test_presets_are_listed_by_their_whole_name_with_what_they_read_and_apply_to
     assert rows["gradient_penalty"]["access"] == ["forget", "retain"]
 
 
+def test_every_method_is_listed_with_its_paper_applicability_access_and_cost(command):
+    rows = {row["name"]: row for row in command("list", "methods", "--json").json if "[" not in row["name"]}
+    assert len(rows) >= 34
+    assert sum(bool({*row["learners"]} - {"supervised"}) for row in rows.values()) >= 16
+    for name, row in rows.items():
+        assert row["paper"] and row["learners"] and row["scenarios"] and row["cost"], name
+        assert set(row["access"]) <= {"forget", "retain", "third_party", "artefacts"}
+    assert rows["salun"]["cost"] == "F + 10 (R + F)"
+    assert [name for name, row in rows.items() if not row["access"]] == ["no_op"]
+    assert "f(·): forward alone" in command("list", "methods").out
+
+
+def test_a_preset_is_listed_with_its_own_scenarios_and_without_a_cost_that_is_not_its(command):
+    rows = {row["name"]: row for row in command("list", "methods", "--json").json}
+    assert rows["random_labels[amnesiac]"]["scenarios"] == ["class", "subclass"]
+    assert rows["random_labels[once]"]["scenarios"] == rows["random_labels"]["scenarios"]
+    assert not [name for name, row in rows.items() if "[" in name and row["cost"]]
+
+
+def test_the_page_of_a_method_has_all_that_one_needs_to_run_it(command):
+    content = command("show", "salun", "--json").json
+    assert content["access"] == ["forget", "retain"] and content["cost"] == "F + 10 (R + F)"
+    assert content["presets"] == [{"name": "soft", "sets": {"mask": "soft", "lr": 5e-4}}]
+    names = [parameter["name"] for parameter in content["parameters"]]
+    assert names[:2] == ["mask", "density"] and names[-1] == "batch_size", "its own first, then what it shares"
+    page = command("show", "salun").out
+    assert "2310.12508" in page and "access: forget, retain" in page and "cost: F + 10 (R + F)" in page
+    assert re.search(r"density\s.*0\.5\s.*0\.0 … 1\.0", page)
+    assert re.search(r"batch_size\s.*256\s.*2 … 65536", page)
+    assert re.search(r"soft\s.*mask = soft, lr = 0\.0005", page)
+
+
 def test_a_page_says_where_a_method_comes_from_and_what_may_be_set(command):
     page = command("show", "fine_tune").out
     assert "2108.11577" in page and "fine_tune.py" in page

@@ -211,7 +211,7 @@ def test_the_source_of_every_component_is_in_the_key(kind, monkeypatch):
 
 
 CODE_LISTS = [name for name in vars(keys) if name.endswith("_CODE")]
-LATER = {"_RELEARNING_CODE", "_POPULATION_CODE", "_SHARDS_CODE"}  # of what only some metrics and tasks read
+LATER = {"_RELEARNING_CODE", "_POPULATION_CODE", "_SHARDS_CODE", "_CHOSEN_CODE"}  # of what only some read
 
 
 @pytest.mark.parametrize("file", sorted({file for name in set(CODE_LISTS) - LATER for file in getattr(keys, name)}))
@@ -262,6 +262,41 @@ def test_how_a_model_is_cut_in_shards_is_in_its_key(name):
     assert before["original"] not in {before["original.shard0"], before["original.shard1"], keys_of()["original"]}
 
 
+@pytest.mark.parametrize("file", keys._CHOSEN_CODE)
+def test_the_source_of_chosen_mechanics_is_in_the_keys_of_the_methods_that_import_it_and_of_no_others(
+    file, monkeypatch
+):
+    names = [name for name in registry.names("method") if "[" not in name]
+    before = {name: keys.source("method", name) for name in names}
+    change_source(monkeypatch, ROOT / file)
+    keys.forget_sources()
+    changed = {name for name in names if keys.source("method", name) != before[name]}
+    assert changed == {name for name in names if ROOT / file in imported(registry.source_path("method", name))}
+    assert changed and "retrain" not in changed
+    keys.forget_sources()
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("from benchmark.api import Method, fisher_product", {"curvature.py"}),
+        ("from benchmark.api import kernels as k, GradientMethod", {"edits.py", "steps.py"}),
+        ("from benchmark.steps import prepared", {"steps.py"}),
+        ("import benchmark.edits", {"edits.py"}),
+        ("from benchmark import steps", {"steps.py"}),
+        ("from benchmark.api import Method, loss_term", set()),
+        ("from steps import prepared\nimport edits.of.somebody", set()),
+        ("import benchmark.api as api", set(keys._CHOSEN_CODE)),
+        ("from benchmark import api", set(keys._CHOSEN_CODE)),
+        ("from benchmark.api import *", set(keys._CHOSEN_CODE)),
+    ],
+)
+def test_what_a_method_s_file_imports_says_which_chosen_mechanics_are_in_its_key(tmp_path, line, files):
+    path = tmp_path / "theirs.py"
+    path.write_text(f"{line}\n")
+    assert {found.name for found in keys._chosen_code(path)} == files
+
+
 def change_source(monkeypatch, changed: Path) -> None:
     """As if a file said something else."""
     real = registry.source_hash
@@ -274,7 +309,7 @@ def test_the_listed_sources_are_all_that_components_import():
     trained = listed["_TRAINING_CODE"] | listed["_DATA_CODE"]
     for kind, covered in {
         "learner": listed["_TRAINING_CODE"],
-        "method": trained | listed["_METHOD_CODE"] | listed["_SHARDS_CODE"],
+        "method": trained | listed["_METHOD_CODE"] | listed["_CHOSEN_CODE"] | listed["_SHARDS_CODE"],
         "dataset": listed["_DATASET_CODE"],
         "scenario": listed["_DATA_CODE"],
     }.items():
@@ -286,7 +321,8 @@ def test_the_listed_sources_are_all_that_components_import():
     assert not imported(ROOT / "observe.py") - observed
     assert not imported(ROOT / "relearning.py") - observed - listed["_RELEARNING_CODE"]
     assert not imported(ROOT / "training.py") - trained
-    assert not imported(ROOT / "input_gradients.py") - trained - listed["_METHOD_CODE"]
+    for file in listed["_METHOD_CODE"] | listed["_CHOSEN_CODE"]:
+        assert not imported(file) - trained - listed["_METHOD_CODE"], "chosen mechanics do not import each other"
 
 
 @pytest.mark.parametrize("name", registry.names("metric"))
@@ -341,7 +377,7 @@ def _imports(path: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmark")):
             continue
-        names = {api._TORCH_NAMES.get(alias.name, node.module) for alias in node.names}
+        names = {api.HOMES.get(alias.name, node.module) for alias in node.names}
         inside = {f"{node.module}.{alias.name}" for alias in node.names}
         for name in names if node.module == "benchmark.api" else {node.module, *inside}:
             module = name.removeprefix("benchmark").lstrip(".").replace(".", "/")
@@ -442,6 +478,34 @@ def test_what_is_not_applicable_is_said_and_not_planned(tmp_path):
     registry._index.components.pop(("method", "theirs"))
     assert planned({"methods": ["theirs"]}).not_applicable[0][2] == "not defined for the scenario 'random'"
     assert applicability("theirs", tiny.suite({"tasks.0.scenario": "class:3"}).tasks[0]) is None
+
+
+def test_a_preset_may_have_scenarios_of_its_own(tmp_path):
+    path = tiny.plugin(tmp_path)
+    more = 'paper="none", presets={"a": {"strength": 2.0}, "b": {}}, preset_scenarios={"a": {"class"}}'
+    path.write_text(path.read_text().replace('paper="none"', more))
+    registry.add_plugin(path)
+    work = planned({"methods": ["theirs", "theirs[a]", "theirs[b]"]})
+    assert work.not_applicable == [("tiny-random", "theirs[a]", "not defined for the scenario 'random'")]
+    assert work.runs == 2
+    forgets_a_class = tiny.suite({"tasks.0.scenario": "class:3"}).tasks[0]
+    assert [applicability(f"theirs{preset}", forgets_a_class) for preset in ("", "[a]", "[b]")] == [None] * 3
+
+
+def test_scenarios_of_a_preset_that_is_not_there_are_refused(tmp_path):
+    path = tiny.plugin(tmp_path)
+    path.write_text(path.read_text().replace('paper="none"', 'paper="none", preset_scenarios={"a": {"class"}}'))
+    registry.add_plugin(path)
+    with pytest.raises(BenchmarkError, match=r"method 'theirs': preset_scenarios=\['a'\] is not among \[\]"):
+        registry.get("method", "theirs")
+
+
+def test_teaching_one_wrong_label_once_is_for_classes_alone():
+    """METHODS 7: amnesiac: C, S."""
+    task = tiny.suite().tasks[0]
+    assert applicability("random_labels[amnesiac]", task) == "not defined for the scenario 'random'"
+    assert applicability("random_labels", task) is None
+    assert applicability("random_labels[amnesiac]", tiny.suite({"tasks.0.scenario": "class:3"}).tasks[0]) is None
 
 
 def test_a_plugin_that_cannot_be_imported_stops_only_those_who_ask_for_it(tmp_path):

@@ -226,6 +226,23 @@ def test_a_changed_constant_or_expression_is_in_a_source_hash(tmp_path, before, 
     assert hashed(tmp_path, SOURCE.replace(before, after)) != hashed(tmp_path, SOURCE)
 
 
+METHOD = """
+@register_method("theirs", paper="none", cost="10 R", uses={"retain"})
+class Theirs:
+    cost = price(cost=1)
+"""
+
+
+def test_the_cost_that_a_method_states_is_not_in_a_source_hash_and_all_else_of_its_registration_is(tmp_path):
+    assert hashed(tmp_path, METHOD.replace("10 R", "5 F")) == hashed(tmp_path, METHOD)
+    assert hashed(tmp_path, METHOD.replace('cost="10 R", ', "")) == hashed(tmp_path, METHOD)
+    assert hashed(tmp_path, METHOD.replace("@register", "@api.register").replace('cost="10 R", ', "")) == hashed(
+        tmp_path, METHOD.replace("@register", "@api.register")
+    )
+    for before, after in (('"retain"', '"forget"'), ('"none"', '"some"'), ("cost=1", "cost=2")):
+        assert hashed(tmp_path, METHOD.replace(before, after)) != hashed(tmp_path, METHOD)
+
+
 def test_a_source_hash_sees_every_file_and_a_file_that_is_written_again(tmp_path):
     one, other = tmp_path / "one.py", tmp_path / "other.py"
     one.write_text("a = 1\n")
