@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import registry
-from benchmark.api import Method, MethodInfo, MetricInfo
+from benchmark.api import PARADIGMS, Method, MethodInfo, MetricInfo
 from benchmark.components import build
 from benchmark.errors import BenchmarkError, UnknownName
 from benchmark.plan import SUITES
@@ -18,8 +18,8 @@ from benchmark.specs import load_suite, suite_names
 
 Row = dict[str, Any]
 COST = (
-    "cost: passes with default parameters. R, F, T: forward and backward over retain, forget, third party; "
-    "f(·): forward alone; d(·): double backward; E: epochs of the recipe."
+    "access: F forget, R retain, T third party. cost: passes with default parameters; F, R, T: forward and backward, "
+    "f(·): forward alone, d(·): double backward, E: epochs of the recipe."
 )
 KINDS = {f"{kind}s": kind for kind in registry.KINDS} | {"tasks": "task", "suites": "suite"}
 
@@ -50,8 +50,9 @@ def rows(kinds: str, suite: str, plugins: Sequence[Path]) -> list[Row]:
 
 def table(kind: str, content: list[Row]) -> Table:
     """Rows as a table for the terminal."""
+    caption = COST if kind == "methods" else None
+    content = [_shortened(row) for row in content] if kind == "methods" else content
     columns = list(dict.fromkeys(key for row in content for key in row))
-    caption = COST if "cost" in columns else None
     shown = Table(title=kind, title_justify="left", header_style="bold", caption=caption, caption_justify="left")
     for column in columns:
         shown.add_column(column.replace("_", " "), overflow="fold")
@@ -69,11 +70,15 @@ def methods_of(targets: Sequence[str], everything: bool = False) -> list[str]:
 
     Raises:
         UnknownName: If nothing has a name.
-        BenchmarkError: If a file is not there, cannot be read, or has no method.
+        BenchmarkError: If a file is not there or has no method; if what is named cannot be imported.
     """
     chosen = registry.names("method") if everything else []
     for target in targets:
-        chosen += _methods_in(Path(target).resolve()) if target.endswith(".py") else registry.match("method", target)
+        found = _methods_in(Path(target).resolve()) if target.endswith(".py") else registry.match("method", target)
+        if target.endswith(".py") or target in found:
+            for name in found:
+                registry.get("method", name.partition("[")[0])
+        chosen += found
     return [name for name in registry.names("method") if {name, name.partition("[")[0]} & set(chosen)]
 
 
@@ -222,6 +227,16 @@ def _task_row(task: Any) -> Row:
         "scenario": task.scenario.name,
         "training_images": task.split.train,
     }
+
+
+def _shortened(row: Row) -> Row:
+    """A method's row for eighty columns: initials of the sets, one word for all learners, no paper twice."""
+    short = row | ({"paper": ""} if "[" in row["name"] else {})
+    if "access" in row:
+        short["access"] = " ".join(name[0].upper() for name in row["access"]) or "none"
+    if row.get("learners") == sorted(PARADIGMS):
+        short["learners"] = "all"
+    return short
 
 
 def _words(value: Any) -> str:

@@ -88,7 +88,7 @@ def get(kind: str, name: str, where: str = "") -> Component:
         module, path = _index.files[(kind, name)]
         try:
             _import(module, path)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _index.unavailable[str(path)] = f"{type(error).__name__}: {error}"
             _index.components = {what: c for what, c in _index.components.items() if c.source != path}  # half a file
             raise BenchmarkError(f"{path}: cannot be imported: {type(error).__name__}: {error}.") from error
@@ -235,7 +235,9 @@ def _scan() -> None:
 
 
 @contextmanager
-def _noting(place: str, errors: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
+def _noting(
+    place: str, errors: type[BaseException] | tuple[type[BaseException], ...] = (Exception, SystemExit)
+) -> Iterator[None]:
     """What goes wrong inside makes `place` unavailable, and stops nobody."""
     try:
         yield

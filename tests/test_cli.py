@@ -309,7 +309,15 @@ def test_every_method_is_listed_with_its_paper_applicability_access_and_cost(com
         assert set(row["access"]) <= {"forget", "retain", "third_party", "artefacts"}
     assert rows["salun"]["cost"] == "F + 10 (R + F)"
     assert [name for name, row in rows.items() if not row["access"]] == ["no_op"]
-    assert "f(·): forward alone" in command("list", "methods").out
+
+
+def test_the_table_of_methods_says_what_its_letters_are(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    table = command("list", "methods").out
+    assert re.search(r"│ salun +│ Fan, Liu.*│ all +│ all +│ F R +│ F \+ 10 \(R \+ F\) +│", table)
+    assert re.search(r"│ salun\[soft\] +│ +│ all +│ all +│ F R +│ +│", table)
+    assert re.search(r"│ no_op +│ control.*│ none +│ 0 +│", table)
+    assert "access: F forget, R retain, T third party" in table and "f(·): forward alone" in table
 
 
 def test_a_preset_is_listed_with_its_own_scenarios_and_without_a_cost_that_is_not_its(command):
