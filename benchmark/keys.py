@@ -139,8 +139,9 @@ def numbers_key(metric: str, code: str, role: str, keys: Mapping[str, str]) -> s
 
 
 def forget_sources() -> None:
-    """Read the source of components again: it may have changed since the last plan."""
+    """Read all source again: it may have changed since the last plan."""
     source.cache_clear()
+    _code.cache_clear()
 
 
 @cache

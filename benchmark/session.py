@@ -14,6 +14,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report
 from benchmark.runner import Summary, execute
+from benchmark.since import touched
 from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
 
@@ -43,20 +44,51 @@ def plan(
     Raises:
         BenchmarkError: For every mistake in names, parameters, files or folders.
     """
+    selection = _selection(where, tasks, methods, seeds, metrics, plugins)
+    suite = load_suite(suite_name, SUITES)
+    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
+    store.check_writable()
+    known = Known(records.keys() | populations.keys(), store.keys())
+    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+
+
+def since(
+    suite_name: str,
+    where: Options,
+    rev: str,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    metrics: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+) -> dict[str, Any]:
+    """What of a suite is computed again since a revision, and why.
+
+    Raises:
+        BenchmarkError: For every mistake in names, parameters, files or folders, and for unknown revisions.
+    """
+    selection = _selection(where, tasks, methods, seeds, metrics, plugins)
+    return touched(load_suite(suite_name, SUITES), suite_name, selection, lambda task: _fingerprint(task, where), rev)
+
+
+def _selection(
+    where: Options,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    metrics: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+) -> Options:
+    """Options with what is selected; plug-ins are known from now on."""
     for plugin in plugins or ():
         registry.add_plugin(plugin)
-    suite = load_suite(suite_name, SUITES)
-    selection = replace(
+    return replace(
         where,
         tasks=tuple(tasks or ()),
         methods=tuple(methods or ()),
         seeds=tuple(range(seeds or 0)),
         metrics=tuple(metrics or ()),
     )
-    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
-    store.check_writable()
-    known = Known(records.keys() | populations.keys(), store.keys())
-    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
 
 
 def rehearse(work: Plan, where: Options) -> None:

@@ -301,7 +301,7 @@ def change_source(monkeypatch, changed: Path) -> None:
     """As if a file said something else."""
     real = registry.source_hash
     monkeypatch.setattr(registry, "source_hash", lambda *paths: real(*paths) + ("changed" if changed in paths else ""))
-    monkeypatch.setattr(keys, "_code", keys._code.__wrapped__)
+    keys.forget_sources()
 
 
 def test_the_listed_sources_are_all_that_components_import():
