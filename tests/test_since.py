@@ -21,8 +21,11 @@ def clone(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clone") / "repository"
     git(REPOSITORY, "clone", "--quiet", "--no-checkout", str(REPOSITORY), str(folder))
     git(folder, "checkout", "--quiet", "HEAD", "--", "benchmark", "methods", "datasets")
-    tracked = git(REPOSITORY, "ls-files", "-z", "--", "benchmark", "methods", "datasets").split("\0")
+    tracked = git(REPOSITORY, "ls-files", "-coz", "--exclude-standard", "--", "benchmark", "methods", "datasets").split(
+        "\0"
+    )
     for name in filter(None, tracked):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((REPOSITORY / name).read_bytes())
     git(folder, "add", "benchmark", "methods", "datasets")
     git(folder, "commit", "--quiet", "--allow-empty", "-m", "as it stands")
