@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         with_copies,
     )
     from benchmark.relabelling import Relabelling
+    from benchmark.shards import ShardedRequest
     from benchmark.steps import (
         GradientMethod,
         epochs_on_retain,
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
 
 CONTRASTIVE = PARADIGMS - {"supervised"}
 SETS = frozenset({"forget", "retain", "third_party"})
+ARTEFACTS = "artefacts"
 
 _LAZY = {
     "benchmark.curvature": (
@@ -134,6 +136,7 @@ _LAZY = {
         "views_with_other_positives weights_of with_copies"
     ),
     "benchmark.relabelling": "Relabelling",
+    "benchmark.shards": "ShardedRequest",
     "benchmark.steps": (
         "GradientMethod epochs_on_retain half_cosine optimise_apart prepared teacher_and_student utility"
     ),
@@ -175,6 +178,7 @@ __all__ = [
     "Relabelling",
     "Sample",
     "Scenario",
+    "ShardedRequest",
     "Signal",
     "SplitSpec",
     "Term",
@@ -314,7 +318,8 @@ def register_method(
     Args:
         name: Its name on the command line and in tables.
         paper: Authors, title, venue or arXiv id.
-        uses: The sets it is given: any of forget, retain, third_party. Others raise when touched.
+        uses: The sets it is given: any of forget, retain, third_party. Others raise when touched. Beside them
+            "artefacts", what training in shards left: such a method runs where the task's models are trained so.
         paradigms: Where it is applicable.
         scenarios: Where it is applicable; None is everywhere.
         presets: Named parameter sets, run as `name[preset]`.
@@ -326,9 +331,9 @@ def register_method(
             recipe's epochs. For tables only, so no content key holds it.
         preset_scenarios: Preset -> where it is applicable, if that is not where the method is.
     """
-    unknown = set(uses) - SETS
+    unknown = set(uses) - SETS - {ARTEFACTS}
     if unknown:
-        raise BenchmarkError(f"method {name!r}: uses={sorted(unknown)} is not among {sorted(SETS)}.")
+        raise BenchmarkError(f"method {name!r}: uses={sorted(unknown)} is not among {sorted({*SETS, ARTEFACTS})}.")
     info = MethodInfo(
         name,
         paper,

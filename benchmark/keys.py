@@ -18,6 +18,7 @@ from benchmark.specs import Ref, TaskSpec, canonical_hash
 _DATASET_CODE = ("data.py", "decoding.py")
 _DATA_CODE = ("data.py",)
 _TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
+_SHARDS_CODE = ("shards.py", "learners/supervised.py")
 _METHOD_CODE = ("importance.py", "input_gradients.py", "mechanics.py", "relabelling.py")
 _CHOSEN_CODE = ("curvature.py", "edits.py", "steps.py")  # of methods that import something of them
 _OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
@@ -44,27 +45,34 @@ def shared_keys(task: TaskSpec, seed: int, data: str, device: str, relearns: boo
             "files": _argument_file(task.scenario),
             "split": task.split.model_dump(),
             "label_noise": task.label_noise,
-            "task": task.name,
+            "task": task.split_of or task.name,
             "seed": seed,
         }
     )
     keys = {"dataset": dataset}
     for role, sets in (("original", ["forget", "retain"]), ("retrained", ["retain"])):
-        keys[role] = canonical_hash(
-            {
-                "split": split,
-                "sets": sets,
-                "learner": task.learner.model_dump(),
-                "views": task.views,
-                "recipe": task.recipe.model_dump(),
-                "source": [source("learner", task.learner.name), _code(_TRAINING_CODE)],
-                "device": device.partition(":")[0],
-            }
-        )
+        trained = {
+            "split": split,
+            "sets": sets,
+            "learner": task.learner.model_dump(),
+            "views": task.views,
+            "recipe": task.recipe.model_dump(),
+            "source": [source("learner", task.learner.name), _code(_TRAINING_CODE)],
+            "device": device.partition(":")[0],
+        }
+        if task.in_shards and task.shards is not None:
+            trained |= {"shards": task.shards.model_dump(), "sharding": _code(_SHARDS_CODE)}
+            keys |= {shard_role(role, n): canonical_hash([trained, n]) for n in range(task.shards.count)}
+        keys[role] = canonical_hash(trained)
         keys[f"{role}/outputs"] = outputs_key(keys[role], task)
         if relearns:
             keys[f"{role}/relearning"] = relearning_key(keys[role], task, device)
     return keys
+
+
+def shard_role(role: str, shard: int) -> str:
+    """What the model of one shard is called, among keys and jobs: `original.shard0`."""
+    return f"{role}.shard{shard}"
 
 
 def run_keys(

@@ -69,8 +69,8 @@ def rehearse(work: Plan, where: Options) -> None:
     if not long:
         return
     from benchmark.data import DataCache
-    from benchmark.jobs import load_task
     from benchmark.learners.factory import build_learner
+    from benchmark.models import load_task
 
     for job in {job["run"]["task"]["name"]: job for job in reversed(long)}.values():
         task = TaskSpec.model_validate(job["run"]["task"])

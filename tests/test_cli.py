@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmark import catalogue, cli, jobs, registry, session
+from benchmark import catalogue, cli, jobs, models, registry, session
 from benchmark.display import Display, Plain, Rich, choose, in_time
 from benchmark.plan import SUITES, Plan
 from benchmark.specs import suite_names
@@ -306,7 +306,7 @@ def test_every_method_is_listed_with_its_paper_applicability_access_and_cost(com
     assert sum(bool({*row["learners"]} - {"supervised"}) for row in rows.values()) >= 16
     for name, row in rows.items():
         assert row["paper"] and row["learners"] and row["scenarios"] and row["cost"], name
-        assert set(row["access"]) <= {"forget", "retain", "third_party"}
+        assert set(row["access"]) <= {"forget", "retain", "third_party", "artefacts"}
     assert rows["salun"]["cost"] == "F + 10 (R + F)"
     assert [name for name, row in rows.items() if not row["access"]] == ["no_op"]
 
@@ -536,7 +536,7 @@ def run(command: Command, here: list[str], *words: object) -> Answer:
 @pytest.fixture
 def no_models(monkeypatch) -> None:
     for name in ("train", "build_learner", "load_task"):
-        monkeypatch.setattr(jobs, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+        monkeypatch.setattr(models, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
 
 
 @pytest.mark.usefixtures("no_models")

@@ -53,6 +53,7 @@ TASK = {
     "views": {"shift": 0.1},
     "image_size": 4,
     "label_noise": 0.1,
+    "split_of": "a-third-name",
     "methods": {"fine_tune": {"epochs": 2}},
 }
 SPLIT = {
@@ -86,7 +87,7 @@ MATTERS = {
 
 def test_every_field_of_a_task_is_held_to_its_place_in_the_key():
     parts = {"split", "recipe", "evaluation"}
-    assert TASK.keys() | parts | {"seeds", "ensemble"} == TaskSpec.model_fields.keys()
+    assert TASK.keys() | parts | {"seeds", "ensemble", "shards", "in_shards"} == TaskSpec.model_fields.keys()
     for spec, changes in ((SplitSpec, SPLIT), (Recipe, RECIPE), (Evaluation, EVALUATION)):
         assert changes.keys() == spec.model_fields.keys()
 
@@ -105,6 +106,7 @@ def test_changing_what_matters_changes_the_key(path):
         {"seeds": 3},
         {"tasks.0.seeds": 2},
         {"tasks.0.ensemble": 8},
+        {"tasks.0.shards": {"count": 3}},
         {"methods": ["fine_tune"]},
         {"methods": ["fine_tune", "gradient_ascent"]},
         {"metrics": ["membership_inference", "accuracy"]},
@@ -209,7 +211,7 @@ def test_the_source_of_every_component_is_in_the_key(kind, monkeypatch):
 
 
 CODE_LISTS = [name for name in vars(keys) if name.endswith("_CODE")]
-LATER = {"_RELEARNING_CODE", "_POPULATION_CODE", "_CHOSEN_CODE"}  # of what only some metrics or methods read
+LATER = {"_RELEARNING_CODE", "_POPULATION_CODE", "_SHARDS_CODE", "_CHOSEN_CODE"}  # of what only some read
 
 
 @pytest.mark.parametrize("file", sorted({file for name in set(CODE_LISTS) - LATER for file in getattr(keys, name)}))
@@ -238,6 +240,26 @@ def test_the_source_of_populations_is_in_their_key_and_in_no_run_s(tmp_path, mon
     after = planned(changes)
     assert run_keys(before) == run_keys(after)
     assert [job["key"] for job in of_kind(before, "population")] != [job["key"] for job in of_kind(after, "population")]
+
+
+IN_SHARDS = {"tasks.0.shards": {"count": 2, "slices": 2}, "tasks.0.in_shards": True, "methods": ["no_op"]}
+
+
+@pytest.mark.parametrize("file", keys._SHARDS_CODE[:1])
+def test_the_source_of_shards_is_in_the_keys_of_models_that_are_trained_so(monkeypatch, file):
+    before, plain = keys_of(IN_SHARDS, "no_op"), keys_of()
+    change_source(monkeypatch, ROOT / file)
+    after = keys_of(IN_SHARDS, "no_op")
+    assert {name for name in before if before[name] == after[name]} == {"dataset"}
+    assert keys_of() == plain
+
+
+@pytest.mark.parametrize("name", ["count", "slices", "vote"])
+def test_how_a_model_is_cut_in_shards_is_in_its_key(name):
+    other = {**IN_SHARDS["tasks.0.shards"], name: "majority" if name == "vote" else 3}
+    before, after = keys_of(IN_SHARDS, "no_op"), keys_of({**IN_SHARDS, "tasks.0.shards": other}, "no_op")
+    assert not {before[role] for role in ("original", "retrained", "record")} & set(after.values())
+    assert before["original"] not in {before["original.shard0"], before["original.shard1"], keys_of()["original"]}
 
 
 @pytest.mark.parametrize("file", keys._CHOSEN_CODE)
@@ -287,7 +309,7 @@ def test_the_listed_sources_are_all_that_components_import():
     trained = listed["_TRAINING_CODE"] | listed["_DATA_CODE"]
     for kind, covered in {
         "learner": listed["_TRAINING_CODE"],
-        "method": trained | listed["_METHOD_CODE"] | listed["_CHOSEN_CODE"],
+        "method": trained | listed["_METHOD_CODE"] | listed["_CHOSEN_CODE"] | listed["_SHARDS_CODE"],
         "dataset": listed["_DATASET_CODE"],
         "scenario": listed["_DATA_CODE"],
     }.items():
