@@ -18,8 +18,8 @@ from benchmark.specs import load_suite, suite_names
 
 Row = dict[str, Any]
 COST = (
-    "access: F forget, R retain, T third party. cost: passes with default parameters; F, R, T: forward and backward, "
-    "f(·): forward alone, d(·): double backward, E: epochs of the recipe."
+    "access: F forget, R retain, T third party, A artefacts of training. cost: passes with default parameters; "
+    "F, R, T: forward and backward, f(·): forward alone, d(·): double backward, E: epochs of the recipe."
 )
 KINDS = {f"{kind}s": kind for kind in registry.KINDS} | {"tasks": "task", "suites": "suite"}
 
