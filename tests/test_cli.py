@@ -473,7 +473,7 @@ def test_a_run_whose_model_dies_leaves_a_record_that_says_so(command, tmp_path, 
     monkeypatch.setattr(jobs, "run_job", lambda job: died)
     answer = command("run", "--method", "no_op", "--executor", "serial", *here)
     assert answer.code == 1
-    why = "tiny-random, original, seed 0, which it needs, failed: the worker died with exit code -9. Tried 3 times."
+    why = "tiny-random, original, seed 0, which it needs, failed: the worker died with exit code -9, tried 3 times."
     assert f"failed: tiny-random, no_op, seed 0: {why}" in answer.out
     (record,) = Records(tmp_path / "results").read()
     assert (record.status, record.error) == ("failed", why)
