@@ -63,6 +63,8 @@ class Plan:
         cached_populations: The same of populations.
         not_applicable: (task, method, why).
         estimates: Job key -> expected seconds, where earlier records tell.
+        time_limit: Seconds that the suite gives a job, if it says so.
+        exclusive: Whether the suite wants runs to have the machine to themselves.
     """
 
     suite: str
@@ -71,6 +73,8 @@ class Plan:
     cached_populations: set[str] = field(default_factory=set)
     not_applicable: list[tuple[str, str, str]] = field(default_factory=list)
     estimates: dict[str, float] = field(default_factory=dict)
+    time_limit: float | None = None
+    exclusive: bool = False
 
     @property
     def runs(self) -> int:
@@ -132,7 +136,7 @@ def make_plan(
             fitting = _methods_of(suite, variant, options)[0] if variant.in_shards else methods
             if variant is task or not variant.in_shards or any(_reads_artefacts(name) for name, _ in fitting):
                 planner.add(variant, seeds, fitting, data, measured)
-    plan = planner.plan
+    plan = replace(planner.plan, time_limit=suite.time_limit, exclusive=suite.exclusive)
     if plan.jobs:
         plan.estimates = _estimates(plan.jobs, history)
     return plan
@@ -421,8 +425,8 @@ def _methods_of(
 
 
 def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record]) -> dict[str, float]:
-    """Job key -> median seconds of earlier runs of the same task and role."""
-    seen: dict[tuple[str, str], list[float]] = {}
+    """Job key -> median seconds of earlier runs of the same task and role on the same kind of device."""
+    seen: dict[tuple[str, str, str], list[float]] = {}
     for record in history:
         if record.cost is None:
             continue
@@ -433,13 +437,18 @@ def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record])
             ("original", record.cost.train_seconds),
             ("retrained", record.cost.retrain_seconds),
         ):
-            seen.setdefault((record.task, role), []).append(seconds + rest)
+            seen.setdefault((record.task, role, _kind(record.cost.device)), []).append(seconds + rest)
     medians = {what: median(seconds) for what, seconds in seen.items()}
     found = {}
     for key, job in jobs.items():
         task = job["run"]["task"]["name"]  # an ensemble's models cost what its task's do
-        names = (task, task.partition(ENSEMBLE)[0])
-        known = [medians[name, job["role"]] for name in names if (name, job["role"]) in medians]
+        alike = [(name, job["role"], _kind(job["device"])) for name in (task, task.partition(ENSEMBLE)[0])]
+        known = [medians[what] for what in alike if what in medians]
         if known and job["kind"] in ("train", "run"):
             found[key] = known[0]
     return found
+
+
+def _kind(device: str) -> str:
+    """`cuda` for `cuda:1`."""
+    return device.partition(":")[0]

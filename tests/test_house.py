@@ -16,7 +16,7 @@ COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(comp
 LIGHT = (
     "errors", "registry", "specs", "components", "metric_api", "api", "store", "provenance", "stats", "history",
     "report", "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
-    "scoring", "populations",
+    "scoring", "populations", "guard", "since",
 )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ NEVER = {
     "registry": COMMANDS | WORK | MODELS | {"api", "specs", "store"},
     "errors": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "components": COMMANDS | WORK | MODELS,
+    "guard": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "plan": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
     "display": {"cli", "session", "catalogue", "runner", "executors", "report", "history"} | WORK | MODELS,
     "catalogue": {"cli", "session"} | WORK | MODELS | CHECKS,
