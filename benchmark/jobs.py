@@ -6,6 +6,7 @@ running a job twice is harmless. `train` jobs leave a model and its outputs; `ru
 """
 
 import gc
+import math
 import os
 import time
 import traceback
@@ -25,12 +26,13 @@ from benchmark.api import Method, Outputs, Population, info_of
 from benchmark.components import build, make
 from benchmark.cost import Stages, energy, peak_memory
 from benchmark.data import Coins, DataCache, ExampleSet, Forbidden, ImageData, TaskData, join, split_task
-from benchmark.errors import BenchmarkError, Diverged
+from benchmark.errors import BenchmarkError, Diverged, PlaceError
+from benchmark.keys import together_key
 from benchmark.learners.base import Learner
 from benchmark.learners.factory import build_learner
 from benchmark.observe import observe
 from benchmark.populations import measure, stacked, together
-from benchmark.provenance import provenance
+from benchmark.provenance import anonymous, provenance
 from benchmark.relearning import relearn
 from benchmark.scoring import ROLES, Scorer
 from benchmark.specs import (
@@ -41,7 +43,6 @@ from benchmark.specs import (
     RunSpec,
     Status,
     TaskSpec,
-    canonical_hash,
     derive_seed,
 )
 from benchmark.store import PopulationRecords, Records, Store
@@ -85,7 +86,8 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
 
     Returns:
         {"status", "error", "seconds": {stage: s}, "notes": sentences worth showing}. What goes wrong inside a method
-        is recorded as a failed run; it does not raise.
+        is recorded as a failed run; it does not raise. If nothing can be written, the disk being full say, nothing is
+        recorded and the status is "stopped", for every other job would end alike.
     """
     job = Job.model_validate(content)
     torch.set_num_threads(job.threads)
@@ -93,7 +95,11 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     for plugin in job.plugins:
         registry.add_plugin(plugin)
     worker = Worker(job, progress)
-    status, error = worker.do()
+    status: str
+    try:
+        status, error = worker.do()
+    except PlaceError as problem:
+        status, error = "stopped", str(problem)
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
 
 
@@ -105,7 +111,9 @@ class Worker:
     ) -> None:
         self.job, self.progress = job, progress
         self.task: TaskSpec = job.run.task
-        self.store, self.records = store or Store(Path(job.store)), Records(Path(job.results))
+        self.store = store or Store(job.store)
+        self.records, self.populations = Records(job.results), PopulationRecords(job.results)
+        self._known: list[str] = []  # records of this job's key from before it began
         self.device = torch.device(job.device)
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
@@ -113,9 +121,14 @@ class Worker:
 
     def do(self) -> tuple[Status, str | None]:
         """The job's status and what went wrong; a failure inside a run or a population leaves its record."""
+        shelf = self.populations if self.job.kind == "population" else self.records
         try:
+            if self.job.kind in ("run", "population"):
+                self._known = shelf.names_of(self.task.name, self.job.run.method, self.job.key)
             done: tuple[Status, str | None] = getattr(self, self.job.kind)()
             return done
+        except PlaceError:
+            raise
         except (Exception, SystemExit) as problem:
             error = _explain(problem)
             try:
@@ -123,6 +136,8 @@ class Worker:
                     self.record("failed", error)
                 elif self.job.kind == "population":
                     self.record_population("failed", error)
+            except PlaceError:
+                raise
             except Exception as another:
                 error += f"\nand no record could be left: {_explain(another)}"
             return "failed", error
@@ -185,7 +200,7 @@ class Worker:
             models = {role: [worker.outputs(f"{role}/outputs") for worker in workers] for role in ROLES}
             if split.pairs and split.seed is not None:
                 for role, found in models.items():
-                    key = canonical_hash([member[f"{role}/outputs"] for member in self.job.members])
+                    key = together_key(self.job.members, role)
                     if not self.store.contains(key):
                         self.store.put(key, arrays=stacked(found))
             population = Population(
@@ -359,12 +374,14 @@ class Worker:
                 error=error,
                 sizes=observed.get("sizes", {}),
                 duplicates_dropped=observed.get("duplicates_dropped", 0),
-                log=meta["log"] if meta else [],
+                log=[_finite(row) for row in meta["log"]] if meta else [],
                 cost=self._cost(meta) if meta else None,
                 artefacts=self.job.keys,
                 provenance=provenance(),
                 **found,
-            )
+            ),
+            fresh=self.job.fresh,
+            known=self._known,
         )
 
     def record_population(
@@ -373,7 +390,7 @@ class Worker:
         """Leave the record of all seeds."""
         info = info_of(_method_class(self.job.run.method))
         self._mark(status)
-        PopulationRecords(Path(self.job.results)).add(
+        self.populations.add(
             PopulationRecord(
                 key=self.job.key,
                 suite=self.job.suite,
@@ -389,7 +406,9 @@ class Worker:
                 seconds=self.stages.seconds.get("score", 0.0),
                 runs=[member["run"] for member in self.job.members],
                 provenance=provenance(),
-            )
+            ),
+            fresh=self.job.fresh,
+            known=self._known,
         )
 
     def _mark(self, status: Status) -> None:
@@ -459,6 +478,11 @@ def load_task(task: TaskSpec, seed: int, root: Path, cache: DataCache, dataset_k
     return split_task(data, scenario, task.split, task.label_noise, split_seed, coins)
 
 
+def _finite(row: dict[str, float]) -> dict[str, float]:
+    """What a method noted of an epoch, as far as JSON can hold it."""
+    return {name: value for name, value in row.items() if math.isfinite(value)}
+
+
 def _method_class(name: str) -> type:
     target: type = registry.get("method", name.partition("[")[0]).target
     return target
@@ -491,4 +515,4 @@ def _status(paradigm: str, outputs: Outputs, unchanged: bool) -> Status:
 
 def _explain(problem: BaseException) -> str:
     """One sentence for our own errors, the traceback for everybody else's."""
-    return str(problem) if isinstance(problem, BenchmarkError) else traceback.format_exc(limit=-8)
+    return anonymous(str(problem) if isinstance(problem, BenchmarkError) else traceback.format_exc(limit=-8))

@@ -1,6 +1,7 @@
-"""Where a record comes from: commit, versions, hardware. No host names, no user names."""
+"""Where a record comes from: commit, versions, hardware. No host names, no user names, no paths that hold them."""
 
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
@@ -10,6 +11,9 @@ import psutil
 
 from benchmark import ROOT, __version__
 from benchmark.specs import Provenance
+
+PATH = re.compile(r"(?<![\w.:/…-])(?:/|[A-Za-z]:\\)(?:[^\s/\\:'\"<>|]+[/\\])+(?=[^\s/\\:'\"<>|])")
+"""The folders of an absolute path, of which there is at least one."""
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightly", "numpy", "scipy", "scikit-learn")
 
@@ -24,6 +28,15 @@ def provenance() -> Provenance:
         versions={"python": platform.python_version(), "benchmark": __version__, **_versions()},
         hardware=_hardware(),
     )
+
+
+def anonymous(text: str) -> str:
+    """A traceback or a sentence without the folders of this machine: they hold its users' names.
+
+    >>> anonymous("/home/ada/pictures/cat.png: there is no such file")
+    '…/cat.png: there is no such file'
+    """
+    return PATH.sub("…/", text.replace(f"{ROOT.parent}/", ""))
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmark.api import Executor
 from benchmark.display import Display
+from benchmark.errors import PlaceError
 from benchmark.plan import Plan
 
 RESULT_STAGES = ("train", "unlearn", "count", "observe", "score")
@@ -42,6 +43,9 @@ def execute(plan: Plan, executor: Executor, workers: int, display: Display) -> S
         executor: Where they run.
         workers: How many at once, for the account of time.
         display: Told of starts and ends.
+
+    Raises:
+        PlaceError: If the store or the results cannot be written any more; jobs that run are ended.
     """
     summary = Summary(workers=workers)
     missing = {key: set(job["needs"]) & plan.jobs.keys() for key, job in plan.jobs.items()}
@@ -54,6 +58,8 @@ def execute(plan: Plan, executor: Executor, workers: int, display: Display) -> S
         try:
             _submit(plan, [key for key, needs in missing.items() if not needs], executor)
             for job, result in executor.completed():
+                if result["status"] == "stopped":
+                    raise PlaceError(result["error"])
                 _account(summary, job, result)
                 display.finished(job, result)
                 waiting = needed_by.get(job["key"], [])

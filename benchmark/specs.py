@@ -5,21 +5,60 @@ Unknown keys are errors everywhere. Nothing here imports torch, so whatever only
 
 import hashlib
 import json
+import math
 import re
 import tomllib
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmark.errors import BenchmarkError, UnknownName
 
 RECORD_VERSION = 1
 LEAST_ENSEMBLE = 8
+DEEPEST = 20
+"""Levels that settings may be nested."""
 ENSEMBLE = ".ensemble"  # between a task's name and the number of models, in the name of its ensemble
 
+
+def _settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Free values as JSON can hold them: finite numbers, and no deeper than anybody nests them."""
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise ValueError("a number in it is not finite")
+        level = [
+            entry
+            for value in level
+            if isinstance(value, dict | list | tuple)
+            for entry in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return values
+
+
+def _moment(date: str) -> str:
+    try:
+        datetime.fromisoformat(date)
+    except ValueError:
+        raise ValueError("this is no date; 2026-01-31T12:00:00+00:00 is one") from None
+    return date
+
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+Name = Annotated[str, Field(pattern=rf"^{NAME}$", max_length=120)]
+MethodName = Annotated[
+    str, Field(pattern=rf"^{NAME}(\[[A-Za-z0-9_.-]+\])?$", max_length=120, description="name or name[preset]")
+]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256 of what determines a result")]
+Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unversioned)$")]
+Date = Annotated[str, AfterValidator(_moment)]
+Settings = Annotated[dict[str, Any], AfterValidator(_settings)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
 Status = Literal["ok", "failed", "diverged", "collapsed", "no_change"]
 Goal = Literal["max", "min", "match_retrained", "info"]
@@ -30,16 +69,16 @@ Signal = Literal["loss", "entropy", "similarity", "features"]
 
 
 class Spec(BaseModel):
-    """A frozen model that refuses keys it does not know."""
+    """A frozen model that refuses keys it does not know, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Ref(Spec):
     """A component by name with its parameters: `"digits"` or `{name = "digits", …}`."""
 
     name: str
-    params: dict[str, Any] = {}
+    params: Settings = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -110,13 +149,13 @@ class TaskSpec(Spec):
     scenario: Ref
     split: SplitSpec
     recipe: Recipe
-    views: dict[str, Any] = {}
+    views: Settings = {}
     image_size: int | None = Field(None, ge=4, description="images are averaged down to this side in pixels")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of non-test labels replaced at random")
     evaluation: Evaluation = Evaluation()
     seeds: int | None = Field(None, ge=1, description="instead of the suite's number")
     ensemble: int | None = Field(None, ge=LEAST_ENSEMBLE, multiple_of=2, description="models for population metrics")
-    methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
+    methods: dict[str, Settings] = Field({}, description="hyper-parameters of this task, by method name")
 
     @model_validator(mode="after")
     def _ensemble_can_be_named(self) -> "TaskSpec":
@@ -179,10 +218,10 @@ class RunSpec(Spec):
     """One (task, method, seed), fully resolved: a record can be run again from this alone."""
 
     task: TaskSpec
-    method: str
-    params: dict[str, Any]
+    method: MethodName
+    params: Settings
     seed: int
-    metrics: list[str]
+    metrics: list[Name]
     placebo: bool = Field(False, description="the forget set that the method was given was never trained on")
 
 
@@ -258,9 +297,9 @@ class Cost(Spec):
 class Provenance(Spec):
     """Where a record comes from; never a host or user name."""
 
-    commit: str
+    commit: Commit
     dirty: bool
-    date: str
+    date: Date
     versions: dict[str, str]
     hardware: dict[str, str | int]
 
@@ -269,22 +308,22 @@ class Record(Spec):
     """The JSON that a finished run leaves. Created once, never edited."""
 
     schema_version: int = RECORD_VERSION
-    key: str
-    suite: str
+    key: Key
+    suite: Slug
     run: RunSpec
-    paradigm: str
-    uses: list[str]
+    paradigm: Name
+    uses: list[Name]
     oracle: bool = Field(description="an exact method: its distance to the retrained model is the oracle floor")
     optimises: list[Signal] = Field([], description="signals that are the method's own objective")
     status: Status
     error: str | None = None
     sizes: dict[str, int] = {}
     duplicates_dropped: int = 0
-    metrics: dict[str, MetricValue] = {}
-    curves: dict[str, AttackCurves] = {}
+    metrics: dict[Name, MetricValue] = {}
+    curves: dict[Name, AttackCurves] = {}
     log: list[dict[str, float]] = []
     cost: Cost | None = None
-    artefacts: dict[str, str] = {}
+    artefacts: dict[str, Key] = {}
     provenance: Provenance
 
     @property
@@ -310,19 +349,19 @@ class PopulationRecord(Spec):
     """What all seeds of one method on one task say together. Created once, never edited."""
 
     schema_version: int = RECORD_VERSION
-    key: str
-    suite: str
+    key: Key
+    suite: Slug
     task: TaskSpec
-    method: str
-    params: dict[str, Any]
+    method: MethodName
+    params: Settings
     seeds: list[int]
     oracle: bool
     optimises: list[Signal] = []
     status: Status
     error: str | None = None
-    metrics: dict[str, PopulationValue] = {}
+    metrics: dict[Name, PopulationValue] = {}
     seconds: float = Field(description="that the computation took, models and outputs being there")
-    runs: list[str] = Field(description="keys of the runs whose outputs it was computed from, in the order of `seeds`")
+    runs: list[Key] = Field(description="keys of the runs whose outputs it was computed from, in the order of `seeds`")
     provenance: Provenance
 
 

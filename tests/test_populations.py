@@ -178,7 +178,7 @@ def test_damaged_outputs_of_any_seed_are_made_again_alike(tmp_path, role):
     here.work()
     before = of(here, "fine_tune").metrics["together_value"]
     key = next(r for r in here.records if r.run.seed == 1).artefacts[f"{role}/outputs"]
-    (file,) = here.store._folder(key).glob("*.npz")
+    (file,) = tiny.artefact(here.store, key).glob("*.npz")
     file.write_bytes(b"damaged")
     path = tiny.metric(tmp_path, "together", needs="seeds")
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
