@@ -12,7 +12,7 @@ import psutil
 from benchmark import ROOT, __version__
 from benchmark.specs import Provenance
 
-PATH = re.compile(r"(?<![\w.:/…-])(?:/|[A-Za-z]:\\)(?:[^\s/\\:'\"<>|]+[/\\])+(?=[^\s/\\:'\"<>|])")
+PATH = re.compile(r"(?<![\w./…-])(?:/|[A-Za-z]:\\)(?:[^\s/\\:'\"<>|]+[/\\])+(?=[^\s/\\:'\"<>|])")
 """The folders of an absolute path, of which there is at least one."""
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightly", "numpy", "scipy", "scikit-learn")
