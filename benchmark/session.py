@@ -10,7 +10,7 @@ from rich.console import Console
 from benchmark import registry
 from benchmark.components import make
 from benchmark.display import choose, in_time
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, PlaceError
 from benchmark.places import Folder, Location, absolute, place_of
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report, figures_are_outdated
@@ -80,6 +80,8 @@ def rehearse(work: Plan, where: Options) -> None:
             cache = DataCache(Store(where.store).folder / "datasets")
             images = load_task(task, job["run"]["seed"], where.data, cache, job["keys"]["dataset"])["retain"]
             build_learner(task.learner, task.views, info, images.images.shape[1], len(images.classes), seed=0)
+        except PlaceError:
+            raise
         except (BenchmarkError, TypeError, ValueError) as error:
             raise BenchmarkError(f"suite {work.suite!r}, task {task.name!r}: {error}") from error
 
