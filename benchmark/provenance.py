@@ -15,6 +15,7 @@ from benchmark.specs import Provenance
 PATH = re.compile(r"(?<![\w./…-])(?:/|[A-Za-z]:\\)(?:[^\s/\\:'\"<>|]+[/\\])+(?=[^\s/\\:'\"<>|])")
 """The folders of an absolute path, of which there is at least one."""
 
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _PACKAGES = ("torch", "torchvision", "timm", "lightly", "numpy", "scipy", "scikit-learn")
 
 
@@ -31,12 +32,13 @@ def provenance() -> Provenance:
 
 
 def anonymous(text: str) -> str:
-    """A traceback or a sentence without the folders of this machine: they hold its users' names.
+    """A traceback or a sentence without the folders of this machine, which hold its users' names, and without colours.
 
     >>> anonymous("/home/ada/pictures/cat.png: there is no such file")
     '…/cat.png: there is no such file'
     """
-    return PATH.sub("…/", text.replace(f"{ROOT.parent}/", ""))
+    bare = "".join(letter for letter in _COLOUR.sub("", text) if letter.isprintable() or letter in "\n\t")
+    return PATH.sub("…/", bare.replace(f"{ROOT.parent}/", ""))
 
 
 @cache

@@ -97,7 +97,7 @@ class _Shelf(ABC, Generic[Kept]):
         files = sorted((file for file in there if _is_record(file.name) or not file.plain), key=_when_left)
         for file in files:
             if reason := unreadable(file):
-                raise BenchmarkError(f"{self._place.at(file.name)}: this is no record: {reason}.")
+                raise self._refusal(file.name, reason)
         for file, data in zip(files, self._place.read_all(file.name for file in files), strict=True):
             yield self._read(file.name, data)
 
@@ -108,7 +108,10 @@ class _Shelf(ABC, Generic[Kept]):
         try:
             return read_as(self.kept, data)
         except ValueError as error:
-            raise BenchmarkError(f"{self._place.at(name)}: this is no record: {error}.") from error
+            raise self._refusal(name, str(error)) from error
+
+    def _refusal(self, name: str, reason: str) -> BenchmarkError:
+        return BenchmarkError(f"{printable(str(self._place.at(name)))}: this is no record: {reason}.")
 
     @abstractmethod
     def _of(self, record: Kept) -> tuple[str, str]:
@@ -178,6 +181,11 @@ def method_folder(method: str) -> str:
     return method.replace("[", ".").replace("]", "")
 
 
+def printable(text: str, most: int | None = None) -> str:
+    """A stranger's words on one line of a terminal, as much of them as one reads."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:most].rstrip(".")
+
+
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """A record of an earlier schema version as one of today's."""
     version = content.get("schema_version")
@@ -200,9 +208,9 @@ def _in_words() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(_printable(f"{where}: {first['msg']}")) from error
+        raise ValueError(printable(f"{where}: {first['msg']}", 300)) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(_printable(str(error))) from error
+        raise ValueError(printable(str(error), 300)) from error
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -215,11 +223,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"it holds {name}, which is no number")
-
-
-def _printable(text: str) -> str:
-    """A stranger's words on one line of a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:300].rstrip(".")
 
 
 def _is_record(name: str) -> bool:

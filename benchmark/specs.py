@@ -41,6 +41,12 @@ def _settings(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _for_reading(text: str) -> str:
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError("there are control characters in it, which a terminal would take for commands")
+    return text
+
+
 def _moment(date: str) -> str:
     try:
         datetime.fromisoformat(date)
@@ -57,6 +63,7 @@ MethodName = Annotated[
 ]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256 of what determines a result")]
 Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unversioned)$")]
+Text = Annotated[str, AfterValidator(_for_reading)]
 Date = Annotated[str, AfterValidator(_moment)]
 Settings = Annotated[dict[str, Any], AfterValidator(_settings)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
@@ -230,7 +237,7 @@ class Meaning(Spec):
 
     goal: Goal
     role: Role
-    label: str
+    label: Text
     unit: Unit
     attack: bool = False
     headline: bool = False
@@ -247,7 +254,7 @@ class MetricValue(Meaning):
     n: int = Field(ge=1, description="examples that the number rests on")
     low: float | None = None
     high: float | None = None
-    note: str | None = Field(None, description="why it cannot be ranked, such as too few non-members")
+    note: Text | None = Field(None, description="why it cannot be ranked, such as too few non-members")
 
     @property
     def gap(self) -> float:
@@ -267,7 +274,7 @@ class AttackCurves(Spec):
 
     fpr: list[float]
     levels: list[float]
-    label: str
+    label: Text
     original: Curve
     retrained: Curve
     unlearned: Curve
@@ -300,8 +307,8 @@ class Provenance(Spec):
     commit: Commit
     dirty: bool
     date: Date
-    versions: dict[str, str]
-    hardware: dict[str, str | int]
+    versions: dict[Name, Text]
+    hardware: dict[Name, Text | int]
 
 
 class Record(Spec):
@@ -316,7 +323,7 @@ class Record(Spec):
     oracle: bool = Field(description="an exact method: its distance to the retrained model is the oracle floor")
     optimises: list[Signal] = Field([], description="signals that are the method's own objective")
     status: Status
-    error: str | None = None
+    error: Text | None = None
     sizes: dict[str, int] = {}
     duplicates_dropped: int = 0
     metrics: dict[Name, MetricValue] = {}
@@ -358,7 +365,7 @@ class PopulationRecord(Spec):
     oracle: bool
     optimises: list[Signal] = []
     status: Status
-    error: str | None = None
+    error: Text | None = None
     metrics: dict[Name, PopulationValue] = {}
     seconds: float = Field(description="that the computation took, models and outputs being there")
     runs: list[Key] = Field(description="keys of the runs whose outputs it was computed from, in the order of `seeds`")

@@ -268,6 +268,13 @@ def test_scores_are_the_same_when_they_are_computed_from_the_store(bench, paradi
     assert one.key == two.key
 
 
+def test_what_a_method_notes_is_recorded_as_far_as_it_is_a_number(bench, tmp_path):
+    body = "request.log.append({'epoch': 1, 'residual': float('nan'), 'share': 0.5, 'worst': float('inf')})"
+    registry.add_plugin(tiny.plugin(tmp_path, "talkative", body))
+    bench.run("talkative")
+    assert bench.record("talkative").log == [{"epoch": 1.0, "share": 0.5}]
+
+
 def test_a_run_whose_anchors_are_missing_makes_them_itself_and_alike(done, tmp_path):
     alone = Bench(tmp_path / "alone")
     result = run_job(alone.job("fine_tune", "fine_tune"))

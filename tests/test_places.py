@@ -195,8 +195,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_with_the_option_that_he
 
 def test_what_cannot_be_read_is_a_sentence_too(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(PlaceError, match=r"this cannot be read \(Is a directory\)"):
+    with pytest.raises(BenchmarkError, match=r"folder: this is a link or no plain file; put the file itself there\.$"):
         Folder(tmp_path).read("folder")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BenchmarkError, match="no plain file"):
+        Folder(tmp_path).read("pipe")
+    with pytest.raises(PlaceError, match=r"this cannot be read \(File name too long\); put that right"):
+        Folder(tmp_path).read("x" * 1000)
 
 
 # -- URLs --------------------------------------------------------------------------------------------------
@@ -249,6 +254,22 @@ def test_errors_of_an_object_store_are_sentences_whatever_their_kind(monkeypatch
             what()
     with pytest.raises(PlaceError, match=r"\(Unreachable: no route to host\); give another store with --store\.$"):
         place.check_writable("store", "--store")
+
+
+def test_a_request_that_was_sent_twice_meets_its_own_object_and_is_told_that_it_was_written(monkeypatch):
+    """As a client does that got no answer; stores also say in words of their own that something is there."""
+    place = place_of(f"memory://{uuid.uuid4().hex}")
+    write = place._files.pipe_file
+
+    def lossy(path, data, **options):
+        if not place._files.isfile(path):
+            write(path, data)
+        raise OSError(22, "PreconditionFailed")
+
+    monkeypatch.setattr(place._files, "pipe_file", lossy)
+    assert place.create("x", b"mine")
+    assert not place.create("x", b"theirs")
+    assert place.read("x") == b"mine"
 
 
 def test_listings_are_never_remembered_for_others_write_there_too():

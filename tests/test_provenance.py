@@ -21,6 +21,7 @@ from benchmark.provenance import anonymous
         ("1/2 and/or n/a, https://arxiv.org/abs/1234", "1/2 and/or n/a, https://arxiv.org/abs/1234"),
         ("a single /tmp", "a single /tmp"),
         ("x\n  /a/b\n", "x\n  …/b\n"),
+        ("\x1b[31;1mred\x1b[0m\x07", "red"),
     ],
 )
 def test_paths_of_a_machine_lose_their_folders(text, said):

@@ -279,6 +279,9 @@ NOWHERE = [
     ("metrics", {"../../m": {}}),
     ("metrics", {"<script>": {}}),
     ("curves", {"a b": {}}),
+    ("error", "red \x1b[31m"),
+    ("metrics.right.label", "\x1b]0;title\x07"),
+    ("provenance.versions", {"python": "\x1b[2J"}),
 ]
 
 

@@ -16,7 +16,7 @@ import psutil
 from benchmark.errors import BenchmarkError
 from benchmark.places import File, Location, Place, absolute, place_of
 from benchmark.provenance import PATH
-from benchmark.records import method_folder, read_any, unreadable
+from benchmark.records import method_folder, printable, read_any, unreadable
 from benchmark.specs import (
     ENSEMBLE,
     AttackCurves,
@@ -87,7 +87,7 @@ def validate(location: Location, store: Location | None = None) -> Verdict:
 
     for file in files:
         verdict.records += 1
-        where = str(place.at(file.name))
+        where = printable(str(place.at(file.name)))
         try:
             record = _read(place, file)
         except ValueError as error:
