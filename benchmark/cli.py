@@ -1,11 +1,13 @@
 """The commands. No logic: each gathers its options, calls one function, prints what comes back.
 
-Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong.
+Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong, 130 it was interrupted.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,6 +67,17 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder that dat
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with components of yours.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute again whatever is cached.")]
+CORES = os.cpu_count() or 1
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")]
+ExecutorOption = Annotated[str, typer.Option("--executor", help="local or serial.")]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", min=1, help="Seconds for a job instead of the suite's or 20 estimates.")
+]
+MemoryOption = Annotated[float | None, typer.Option("--memory", min=0.1, help="GB for a job; no limit unless said.")]
+GpusOption = Annotated[
+    float | None,
+    typer.Option("--gpus-per-job", min=0.01, help="With --device cuda; 0.25 lets four jobs share one. 1 unless said."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -83,8 +96,11 @@ def run(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    jobs: JobsOption = CORES,
+    executor: ExecutorOption = "local",
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    gpus_per_job: GpusOption = None,
     store: StoreOption = None,
     results: ResultsOption = "results",
     data: DataOption = None,
@@ -106,11 +122,9 @@ def run(
     if dry_run:
         _print_plan(plan, options, jobs, as_json)
         return
-    try:
-        outcome = session.run(plan, options, executor, jobs, console, quiet)
-    except KeyboardInterrupt:
-        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job)
+    with _resumable():
+        outcome = session.run(plan, options, machine, console, quiet)
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
@@ -125,19 +139,28 @@ def plan_command(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
+    jobs: JobsOption = CORES,
     store: StoreOption = None,
     results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Instead: what is computed again since this revision, and why.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would run, what is cached, and what it will cost."""
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
+    if since is not None:
+        from benchmark.since import in_words
+
+        content = session.since(suite, options, since, task, method, seeds, metrics, plugin)
+        print(json.dumps(content) if as_json else in_words(content))
+        return
     _print_plan(session.plan(suite, options, task, method, seeds, metrics, plugin), options, jobs, as_json)
 
 
@@ -148,8 +171,11 @@ def score(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    jobs: JobsOption = CORES,
+    executor: ExecutorOption = "local",
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    gpus_per_job: GpusOption = None,
     store: StoreOption = None,
     results: ResultsOption = "results",
     data: DataOption = None,
@@ -164,13 +190,24 @@ def score(
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
     work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
     console = Console(stderr=as_json)
-    outcome = session.run(work, options, executor, jobs, console, quiet)
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job)
+    with _resumable():
+        outcome = session.run(work, options, machine, console, quiet)
     outcome.summary.notes += notes
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
         outcome.show(console)
     raise typer.Exit(1 if outcome.failed else 0)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _print_plan(plan: Any, options: Any, jobs: int, as_json: bool) -> None:

@@ -22,19 +22,20 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import registry
-from benchmark.api import Method, Outputs, Population, info_of
-from benchmark.components import build, make
+from benchmark.api import ARTEFACTS, Method, Outputs, Population, info_of
+from benchmark.components import build
 from benchmark.cost import Stages, energy, peak_memory
-from benchmark.data import Coins, DataCache, ExampleSet, Forbidden, ImageData, TaskData, join, split_task
+from benchmark.data import Forbidden
 from benchmark.errors import BenchmarkError, Diverged, PlaceError
 from benchmark.keys import together_key
 from benchmark.learners.base import Learner
-from benchmark.learners.factory import build_learner
+from benchmark.models import TRAINED_ON, Models
 from benchmark.observe import observe
 from benchmark.populations import measure, stacked, together
 from benchmark.provenance import anonymous, provenance
 from benchmark.relearning import relearn
 from benchmark.scoring import ROLES, Scorer
+from benchmark.shards import ShardedRequest
 from benchmark.specs import (
     Cost,
     PopulationRecord,
@@ -46,9 +47,9 @@ from benchmark.specs import (
     derive_seed,
 )
 from benchmark.store import PopulationRecords, Records, Store
-from benchmark.training import UnlearningRequest, train
+from benchmark.training import UnlearningRequest
 
-TRAINED_ON = {"original": ("forget", "retain"), "retrained": ("retain",)}
+Ending = Status | Literal["out_of_memory"]
 
 
 class Job(BaseModel):
@@ -75,6 +76,10 @@ class Job(BaseModel):
     device: str
     threads: int
     fresh: bool = False
+    attempt: int = 1
+    exclusive: bool = False
+    time_limit: float | None = None  # seconds; it and the next are for executors to keep
+    memory_limit: float | None = None  # bytes
 
 
 def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -86,8 +91,9 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
 
     Returns:
         {"status", "error", "seconds": {stage: s}, "notes": sentences worth showing}. What goes wrong inside a method
-        is recorded as a failed run; it does not raise. If nothing can be written, the disk being full say, nothing is
-        recorded and the status is "stopped", for every other job would end alike.
+        is recorded as a failed run; it does not raise. Want of memory is not recorded yet: another attempt may help.
+        Nor is anything if nothing can be written, the disk being full say: the status is "stopped" then, for every
+        other job would end alike.
     """
     job = Job.model_validate(content)
     torch.set_num_threads(job.threads)
@@ -101,6 +107,25 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     except PlaceError as problem:
         status, error = "stopped", str(problem)
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
+
+
+def record_failure(content: dict[str, Any], error: str) -> str:
+    """Leave, in the place of a job that died, the records of its failure. They do not count as done.
+
+    Args:
+        content: A Job as JSON.
+        error: How it died.
+
+    Returns:
+        The error, with what kept a record from being left, if anything did.
+    """
+    worker = Worker(Job.model_validate(content))
+    if worker.job.kind != "score":
+        return worker.fail(error, lasting=False)
+    done = worker.records.keys()  # by an attempt that died later
+    left = [entry for entry in worker.job.batch if not (entry["key"] in done and worker.store.contains(entry["key"]))]
+    found = {worker._for_run(**_typed(entry)).fail(error, lasting=False) for entry in left}
+    return max(found, key=len, default=error)
 
 
 class Worker:
@@ -117,35 +142,51 @@ class Worker:
         self.device = torch.device(job.device)
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
-        self._data: TaskData | None = None
+        self.models = Models(
+            self.task, job.run.seed, job.keys, self.store, Path(job.data), self.device, self.stages, progress
+        )
+        self._process = os.getpid()
 
-    def do(self) -> tuple[Status, str | None]:
+    def do(self) -> tuple[Ending, str | None]:
         """The job's status and what went wrong; a failure inside a run or a population leaves its record."""
         shelf = self.populations if self.job.kind == "population" else self.records
         try:
             if self.job.kind in ("run", "population"):
                 self._known = shelf.names_of(self.task.name, self.job.run.method, self.job.key)
-            done: tuple[Status, str | None] = getattr(self, self.job.kind)()
+            done: tuple[Ending, str | None] = getattr(self, self.job.kind)()
             return done
         except PlaceError:
             raise
         except (Exception, SystemExit) as problem:
             error = _explain(problem)
-            try:
-                if self.job.kind == "run":
-                    self.record("failed", error)
-                elif self.job.kind == "population":
-                    self.record_population("failed", error)
-            except PlaceError:
-                raise
-            except Exception as another:
-                error += f"\nand no record could be left: {_explain(another)}"
-            return "failed", error
+            return ("out_of_memory", error) if _lacks_memory(problem) else ("failed", self.fail(error))
+
+    def fail(self, error: str, lasting: bool = True) -> str:
+        """Leave the record of a failure; return the error, with what kept the record from being left, if anything did.
+
+        Args:
+            error: What went wrong.
+            lasting: Whether the run counts as done; if not, the next command tries it again.
+        """
+        try:
+            if self.job.kind == "run":
+                self.record("failed", error)
+            elif self.job.kind == "population":
+                self.record_population("failed", error)
+            if not lasting:
+                self.store.discard(self.job.key)
+        except PlaceError:
+            raise
+        except Exception as another:
+            error += f"\nand no record could be left: {_explain(another)}"
+        return error
 
     # The kinds of jobs
 
     def train(self) -> tuple[Status, str | None]:
-        """An original or retrained model and its outputs."""
+        """An original or retrained model and its outputs, or the model of one of its shards."""
+        if self.job.role not in TRAINED_ON:
+            self.models.shard(self.job.role, fresh=self.job.fresh)
         for place in self._places(self.job.role):
             self.outputs(place, fresh=self.job.fresh)
         return "ok", None
@@ -174,15 +215,18 @@ class Worker:
         self.record(status, None, meta, metrics=metrics, curves=curves)
         return status, None
 
-    def score(self) -> tuple[Status, str | None]:
+    def score(self) -> tuple[Ending, str | None]:
         """Runs of one seed whose outputs are stored, one after the other."""
         errors = []
         for entry in self.job.batch:
             one = self._for_run(**_typed(entry))
-            one._data, one._scorer = self._data, self._scorer.observing(one._observed)
+            one.models.share_data(self.models)
+            one._scorer = self._scorer.observing(one._observed)
             status, error = one.do()
-            self._data = one._data
+            self.models.share_data(one.models)
             self.stages.add(one.stages)
+            if status == "out_of_memory":
+                return status, f"{entry['role']}: {error}"
             errors += [f"{entry['role']}: {error}"] if status == "failed" else []
         return ("failed", "; ".join(errors)) if errors else ("ok", None)
 
@@ -227,17 +271,19 @@ class Worker:
         found = None if fresh else self.store.arrays(key)
         if found is None:
             role, what = place.split("/")
-            learner = self._unlearned() if role == "unlearned" else self._reference(role, fresh and what == "outputs")
+            learner = (
+                self._unlearned() if role == "unlearned" else self.models.reference(role, fresh and what == "outputs")
+            )
             with self.stages.timed("observe", self.device):
                 seed = derive_seed(self.task.name, "views")  # the same for every model of the task (METRICS V7)
                 if what == "outputs":
-                    found = observe(learner, self.data, self.task.evaluation, seed, self.device)
+                    found = observe(learner, self.models.data, self.task.evaluation, seed, self.device)
                 else:
                     order = derive_seed(self.task.name, "relearning", self.job.run.seed)
                     found = relearn(
-                        learner, self.data, self.task.recipe, self.task.evaluation, order, seed, self.device
+                        learner, self.models.data, self.task.recipe, self.task.evaluation, order, seed, self.device
                     )
-            sizes = {"sizes": self.data.sizes(), "duplicates_dropped": self.data.duplicates_dropped}
+            sizes = {"sizes": self.models.data.sizes(), "duplicates_dropped": self.models.data.duplicates_dropped}
             self.store.put(key, arrays=found, meta=sizes, replace=fresh)
         return found
 
@@ -255,28 +301,13 @@ class Worker:
     def _places(self, role: str) -> list[str]:
         return [name for name in self.job.keys if name.startswith(f"{role}/")]
 
-    def _reference(self, role: str, fresh: bool = False) -> Learner:
-        """The original or retrained model: one function, two sets of indices."""
-        key = self.job.keys[role]
-        weights = None if fresh else self.store.weights(key)
-        if weights is None:
-            names = TRAINED_ON[role]
-            examples = ExampleSet(join([self.data[n] for n in names]), role, self.device, self._channels_last)
-            seed = derive_seed(self.task.name, "train", "+".join(names), self.job.run.seed)
-            with self.stages.timed("train", self.device):
-                trained = train(self._build, examples, self.task.recipe, seed, self.device, self.progress)
-            weights = trained.state_dict()
-            meta = {"seconds": self.stages.seconds["train"], "samples_seen": examples.samples_seen}
-            self.store.put(key, weights=weights, meta=meta, replace=fresh)
-        return self._loaded(weights)
-
     def unlearn(self, fresh: bool = False) -> dict[str, Any]:
         """Have the method make the unlearned model, unless the store has it; return what is noted with it."""
         key = self.job.keys["unlearned"]
         known = None if fresh else self.store.meta(key)
         if known is not None:
             return known
-        original = self._reference("original")
+        original = self.models.reference("original")
         name, params = self.job.run.method, self.job.run.params
         method: Method = build(_method_class(name), params, f"method {name!r}")
         request = self._request(method, original)
@@ -317,7 +348,9 @@ class Worker:
 
     def _flops(self, method: Method) -> int:
         """Of the same call once more, untimed: counting slows it down."""
-        original = self._reference("original")  # loaded anew, for some methods return the learner that they are given
+        original = self.models.reference(
+            "original"
+        )  # loaded anew, for some methods return the learner that they are given
         with self.stages.timed("count", self.device), FlopCounterMode(display=False) as counter:
             method.unlearn(original, self._request(method, original))
         return int(counter.get_total_flops())
@@ -328,33 +361,31 @@ class Worker:
         if weights is None:
             self.unlearn()
             weights = self.store.weights(self.job.keys["unlearned"])
-        return self._loaded(weights or {})
-
-    def _loaded(self, weights: dict[str, Tensor]) -> Learner:
-        """A learner with these weights, laid out alike whether they come from training or from the store."""
-        learner = self._build(0)
-        learner.load_state_dict(weights)
-        return learner.to(self.device).eval()
+        return self.models.loaded(weights or {})
 
     def _request(self, method: Method, original: Learner) -> UnlearningRequest:
         """What the method is handed: the sets that it declares, and stand-ins that raise for the others."""
         stand_in = {"forget": "placebo"} if self.job.run.placebo else {}
         sets: dict[str, Any] = {
-            name: ExampleSet(self.data[stand_in.get(name, name)], name, self.device, self._channels_last)
+            name: self.models.examples(self.models.data[stand_in.get(name, name)], name)
             if name in method.reads()
             else Forbidden(self.job.run.method, name)
             for name in ("forget", "retain", "third_party")
         }
-        return UnlearningRequest(
+        given: dict[str, Any] = {
             **sets,
-            recipe=self.task.recipe,
-            fresh_learner=self._build,
-            seed=derive_seed(self.task.name, "method", self.job.run.method, self.job.run.seed),
-            device=self.device,
-            scenario=self.task.scenario.name.partition(":")[0],
-            num_classes=original.num_classes,
-            progress=self.progress,
-        )
+            "recipe": self.task.recipe,
+            "fresh_learner": self.models.build,
+            "seed": derive_seed(self.task.name, "method", self.job.run.method, self.job.run.seed),
+            "device": self.device,
+            "scenario": self.task.scenario.name.partition(":")[0],
+            "num_classes": original.num_classes,
+            "progress": self.progress,
+        }
+        if ARTEFACTS not in method.reads():
+            return UnlearningRequest(**given)
+        log: list[dict[str, float]] = []
+        return ShardedRequest(**given, log=log, artefacts=self.models.artefacts(log))
 
     def record(self, status: Status, error: str | None, meta: dict[str, Any] | None = None, **found: Any) -> None:
         """Leave the run's record."""
@@ -371,7 +402,7 @@ class Worker:
                 oracle=info_of(method).oracle,
                 optimises=sorted(info_of(method).optimises),
                 status=status,
-                error=error,
+                error=None if error is None else anonymous(error),
                 sizes=observed.get("sizes", {}),
                 duplicates_dropped=observed.get("duplicates_dropped", 0),
                 log=[_finite(row) for row in meta["log"]] if meta else [],
@@ -401,7 +432,7 @@ class Worker:
                 oracle=info.oracle,
                 optimises=sorted(info.optimises),
                 status=status,
-                error=error,
+                error=None if error is None else anonymous(error),
                 metrics=metrics or {},
                 seconds=self.stages.seconds.get("score", 0.0),
                 runs=[member["run"] for member in self.job.members],
@@ -413,17 +444,19 @@ class Worker:
 
     def _mark(self, status: Status) -> None:
         """With the record it says: this run is done, here."""
+        if os.getpid() != self._process:
+            os._exit(1)  # a child that a method forked came back as well; its parent speaks for the job
         seed = "all seeds" if self.job.kind == "population" else f"seed {self.job.run.seed}"
         what = f"{self.task.name}, {self.job.role}, {seed}"
         self.store.put(self.job.key, meta={"status": status, "what": what}, replace=True)
 
     def _cost(self, meta: dict[str, Any]) -> Cost:
-        trained = {role: (self.store.meta(self.job.keys[role]) or {}).get("seconds", 0.0) for role in TRAINED_ON}
+        trained = {role: self.models.cost(role) for role in TRAINED_ON}
         return Cost(
             unlearn_seconds=meta["seconds"],
             unlearn_cpu_seconds=meta["cpu_seconds"],
-            train_seconds=trained["original"],
-            retrain_seconds=trained["retrained"],
+            train_seconds=trained["original"].get("seconds", 0.0),
+            retrain_seconds=trained["retrained"].get("seconds", 0.0),
             observe_seconds=self.stages.seconds.get("observe", 0.0),
             score_seconds=self.stages.seconds.get("score", 0.0),
             unlearn_device_seconds=meta["device_seconds"],
@@ -432,50 +465,17 @@ class Worker:
             samples_seen=meta["samples_seen"],
             flops=meta.get("flops"),
             energy_joules=meta.get("energy_joules"),
+            artefact_bytes=trained["original"].get("bytes"),
             device=self.job.device,
             threads=self.job.threads,
             load_average=meta["load_average"],
+            exclusive=self.job.exclusive,
+            attempts=self.job.attempt,
         )
-
-    # What stages need
-
-    @property
-    def data(self) -> TaskData:
-        """The task's sets for this seed."""
-        if self._data is None:
-            cache = DataCache(self.store.folder / "datasets")
-            self._data = load_task(self.task, self.job.run.seed, Path(self.job.data), cache, self.job.keys["dataset"])
-        return self._data
-
-    @property
-    def _channels_last(self) -> bool:
-        return self.task.recipe.channels_last
-
-    def _build(self, seed: int) -> Learner:
-        info = registry.get("dataset", self.task.dataset.name.partition(":")[0]).info
-        images = self.data["retain"]
-        channels, classes = images.images.shape[1], len(images.classes)
-        return build_learner(self.task.learner, self.task.views, info, channels, classes, seed)
 
 
 def _typed(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"run": RunSpec.model_validate(entry["run"])}
-
-
-def load_task(task: TaskSpec, seed: int, root: Path, cache: DataCache, dataset_key: str) -> TaskData:
-    """Dataset -> sets of one task and seed; decoded once and kept in the cache under its key."""
-    dataset = make("dataset", task.dataset, task.name)
-
-    def decode() -> ImageData:
-        data: ImageData = dataset.load(root)
-        return data if task.image_size is None else data.downscaled(task.image_size)
-
-    data = cache.load(dataset_key, decode)
-    pair, second = divmod(seed, 2) if task.split.pairs else (seed, 0)
-    split_seed = derive_seed(task.name, "split", pair if task.split.seed is None else task.split.seed)
-    coins = Coins(derive_seed(task.name, "coins", pair), bool(second)) if task.split.pairs else None
-    scenario = make("scenario", task.scenario, task.name)
-    return split_task(data, scenario, task.split, task.label_noise, split_seed, coins)
 
 
 def _finite(row: dict[str, float]) -> dict[str, float]:
@@ -513,6 +513,11 @@ def _status(paradigm: str, outputs: Outputs, unchanged: bool) -> Status:
     return "collapsed" if cosines.mean() > 0.99 else "ok"
 
 
+def _lacks_memory(problem: BaseException) -> bool:
+    """Python's own error (numpy's is one), a GPU's, or that of torch's allocator on the CPU, which has no class."""
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(problem)
+
+
 def _explain(problem: BaseException) -> str:
     """One sentence for our own errors, the traceback for everybody else's."""
-    return anonymous(str(problem) if isinstance(problem, BenchmarkError) else traceback.format_exc(limit=-8))
+    return str(problem) if isinstance(problem, BenchmarkError) else traceback.format_exc(limit=-8)

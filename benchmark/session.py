@@ -8,15 +8,52 @@ from typing import Any
 from rich.console import Console
 
 from benchmark import registry
+from benchmark.api import Executor
 from benchmark.components import make
 from benchmark.display import choose, in_time
 from benchmark.errors import BenchmarkError, PlaceError
 from benchmark.places import Folder, Location, absolute, place_of
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report, figures_are_outdated
-from benchmark.runner import Summary, execute
+from benchmark.runner import Limits, Summary, execute
+from benchmark.since import touched
 from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import PopulationRecords, Records, Store
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a command's jobs run, and what each may take.
+
+    Attributes:
+        executor: By name.
+        jobs: At once.
+        timeout: Seconds for a job; unless said, the suite's limit or what its estimate allows.
+        memory: Gigabytes for a job; none unless said, for a share of what there is would end honest jobs that are large
+            while their neighbours are small.
+        gpus_per_job: Of this machine's; a part of one if below 1. One unless said, on `--device cuda`.
+    """
+
+    executor: str = "local"
+    jobs: int = 1
+    timeout: float | None = None
+    memory: float | None = None
+    gpus_per_job: float | None = None
+
+    def start(self, device: str) -> Executor:
+        """The executor, which gets its workers ready.
+
+        Raises:
+            BenchmarkError: If there is no such executor, or no such GPUs.
+        """
+        executor = registry.get("executor", self.executor).target
+        made: Executor = executor(workers=self.jobs, gpus_per_job=self._gpus(device))
+        return made
+
+    def _gpus(self, device: str) -> float | None:
+        if self.gpus_per_job is not None and device != "cuda":
+            raise BenchmarkError(f"--gpus-per-job goes with --device cuda, which means any GPU, not with {device}.")
+        return 1.0 if device == "cuda" and self.gpus_per_job is None else self.gpus_per_job
 
 
 def options(store: Location, results: Location, data: Path, device: str, fresh: bool) -> Options:
@@ -44,20 +81,51 @@ def plan(
     Raises:
         BenchmarkError: For every mistake in names, parameters, files or folders.
     """
+    selection = _selection(where, tasks, methods, seeds, metrics, plugins)
+    suite = load_suite(suite_name, SUITES)
+    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
+    store.check_writable()
+    known = Known(records.keys() | populations.keys(), store.keys())
+    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+
+
+def since(
+    suite_name: str,
+    where: Options,
+    rev: str,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    metrics: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+) -> dict[str, Any]:
+    """What of a suite is computed again since a revision, and why.
+
+    Raises:
+        BenchmarkError: For every mistake in names, parameters, files or folders, and for unknown revisions.
+    """
+    selection = _selection(where, tasks, methods, seeds, metrics, plugins)
+    return touched(load_suite(suite_name, SUITES), suite_name, selection, lambda task: _fingerprint(task, where), rev)
+
+
+def _selection(
+    where: Options,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    metrics: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+) -> Options:
+    """Options with what is selected; plug-ins are known from now on."""
     for plugin in plugins or ():
         registry.add_plugin(plugin)
-    suite = load_suite(suite_name, SUITES)
-    selection = replace(
+    return replace(
         where,
         tasks=tuple(tasks or ()),
         methods=tuple(methods or ()),
         seeds=tuple(range(seeds or 0)),
         metrics=tuple(metrics or ()),
     )
-    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
-    store.check_writable()
-    known = Known(records.keys() | populations.keys(), store.keys())
-    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
 
 
 def rehearse(work: Plan, where: Options) -> None:
@@ -70,8 +138,8 @@ def rehearse(work: Plan, where: Options) -> None:
     if not long:
         return
     from benchmark.data import DataCache
-    from benchmark.jobs import load_task
     from benchmark.learners.factory import build_learner
+    from benchmark.models import load_task
 
     for job in {job["run"]["task"]["name"]: job for job in reversed(long)}.values():
         task = TaskSpec.model_validate(job["run"]["task"])
@@ -93,24 +161,25 @@ def score(work: Plan) -> tuple[Plan, list[str]]:
     return scoring, [f"{missing} runs have no stored outputs; `run` makes them."] if missing else []
 
 
-def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Console, quiet: bool) -> "Outcome":
+def run(work: Plan, where: Options, machine: Machine, console: Console, quiet: bool) -> "Outcome":
     """Run a plan and build the report.
 
     Raises:
         BenchmarkError: If there is no such executor, the results cannot be written, or a task cannot be made.
     """
-    start = registry.get("executor", executor_name).target
+    registry.get("executor", machine.executor)
     Records(where.results).check_writable()
     for place in map(place_of, (where.store, where.results)):
         if isinstance(place, Folder):
             place.remove_leftovers()
-    summary = Summary(workers=jobs)
+    summary = Summary(workers=machine.jobs)
     if work.jobs:
-        executor = start(workers=jobs)  # its workers get ready while the tasks are rehearsed
+        executor = machine.start(where.device)  # its workers get ready while the tasks are rehearsed
         rehearse(work, where)
         if not quiet:
-            console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
-        summary = execute(work, executor, jobs, choose(console, quiet))
+            console.print(cost_in_words(plan_as_json(work, executor.workers)), highlight=False, soft_wrap=True)
+        limits = Limits(machine.timeout, None if machine.memory is None else machine.memory * 1e9)
+        summary = execute(work, executor, executor.workers, choose(console, quiet), limits, _record_failure)
     summary.failed += _failed_before(work, Store(where.store))
     summary.notes += _left_out()
     if not Records(where.results).keys():
@@ -207,6 +276,12 @@ def plan_in_words(content: dict[str, Any]) -> str:
     lines += [f"  {task}: {role} x {count}" for (task, role), count in counts.items()]
     lines += [f"  {row['task']}: {row['method']} is not applicable: {row['why']}" for row in content["not_applicable"]]
     return "\n".join([*lines, *(f"note: {note}" for note in content["notes"])])
+
+
+def _record_failure(job: dict[str, Any], error: str) -> str:
+    from benchmark.jobs import record_failure
+
+    return record_failure(job, error)
 
 
 def _failed_before(work: Plan, store: Store) -> list[tuple[str, str]]:

@@ -99,6 +99,10 @@ class Store:
         """The weights of an artefact; None if they are not there or damaged."""
         return self._checked(key, lambda content: self._weights(key, content))
 
+    def discard(self, key: str) -> None:
+        """Forget an artefact, if it is there."""
+        self.place.remove([f"{folder_of(key)}/{_COMPLETE}"])
+
     def keys(self) -> set[str]:
         """All artefacts, by listing folders once instead of asking for each."""
         return {name.split("/")[2] for name in self.place.names("artefacts") if name.endswith(f"/{_COMPLETE}")}
