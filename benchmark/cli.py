@@ -18,6 +18,7 @@ from rich.progress import track
 
 from benchmark import __version__, registry
 from benchmark.errors import BenchmarkError
+from benchmark.places import cache_folder as _cache
 from benchmark.specs import suite_names
 
 app = typer.Typer(
@@ -35,11 +36,6 @@ def main() -> None:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _cache() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unlearning-benchmark"
-    return Path(os.environ.get("UNLEARNING_BENCHMARK_CACHE", default))
 
 
 def _complete_methods(incomplete: str) -> list[str]:
@@ -65,8 +61,8 @@ MetricsOption = Annotated[
     list[str] | None,
     typer.Option("--metrics", help="Metrics or tiers (every_run, population, probing, legacy) instead of the suite's."),
 ]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Folder of trained models and outputs.")]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of records, tables and figures.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help="Folder or URL of trained models and outputs.")]
+ResultsOption = Annotated[str, typer.Option("--results", help="Folder or URL of records, tables and figures.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder that datasets lie in or are fetched to.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with components of yours.")]
@@ -106,7 +102,7 @@ def run(
     memory: MemoryOption = None,
     gpus_per_job: GpusOption = None,
     store: StoreOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
@@ -145,7 +141,7 @@ def plan_command(
     metrics: MetricsOption = None,
     jobs: JobsOption = CORES,
     store: StoreOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
@@ -181,7 +177,7 @@ def score(
     memory: MemoryOption = None,
     gpus_per_job: GpusOption = None,
     store: StoreOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
@@ -286,7 +282,7 @@ def check(
 
 
 @app.command()
-def report(results: ResultsOption = Path("results"), as_json: JsonOption = False) -> None:
+def report(results: ResultsOption = "results", as_json: JsonOption = False) -> None:
     """Build tables and figures from the records of a results folder."""
     from benchmark.report import build_report
 
@@ -295,3 +291,62 @@ def report(results: ResultsOption = Path("results"), as_json: JsonOption = False
         print(json.dumps(built.as_json()))
     else:
         built.show(Console())
+
+
+@app.command()
+def gc(
+    store: StoreOption = None,
+    results: Annotated[
+        list[str] | None, typer.Option("--results", help="Folder or URL of records; give all that the store serves.")
+    ] = None,
+    older_than: Annotated[
+        float, typer.Option("--older-than", min=0, help="Days; what is younger stays, for somebody may be at work.")
+    ] = 1.0,
+    quarantine: Annotated[
+        float, typer.Option("--quarantine", min=0, help="Days that damaged artefacts stay where they were put aside.")
+    ] = 7.0,
+    plugin: PluginOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove from the store what no record needs."""
+    from benchmark.keeping.garbage import collect
+
+    for path in plugin or []:
+        registry.add_plugin(path)
+    found = collect(store or _cache() / "store", results or ["results"], older_than, quarantine, dry_run)
+    if as_json:
+        print(json.dumps(found.as_json() | {"dry_run": dry_run}))
+    else:
+        print("\n".join(found.in_words(dry_run)))
+
+
+@app.command()
+def validate(
+    path: Annotated[str, typer.Argument(help="A results folder, a folder of records, or the file of one.")],
+    store: Annotated[str | None, typer.Option("--store", help="Check the hashes of the artefacts there, too.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check records: schema, names, hashes, numbers that are possible and add up. Runs no code of theirs."""
+    from benchmark.keeping.validity import validate
+
+    verdict = validate(path, store)
+    if as_json:
+        print(json.dumps(verdict.as_json()))
+    else:
+        print("\n".join(verdict.in_words()))
+    raise typer.Exit(1 if verdict.problems else 0)
+
+
+@app.command()
+def compact(
+    results: ResultsOption = "results",
+    out: Annotated[
+        str | None, typer.Option("--out", help="The file; `records.parquet` of the results by default.")
+    ] = None,
+) -> None:
+    """Write all records to one parquet file: a row for each record and metric."""
+    from benchmark.keeping.compact import compact
+
+    out = out or f"{results}/records.parquet"
+    print(f"{out}: {compact(results, out):,} records.")

@@ -6,6 +6,7 @@ running a job twice is harmless. `train` jobs leave a model and its outputs; `ru
 """
 
 import gc
+import math
 import os
 import time
 import traceback
@@ -25,12 +26,13 @@ from benchmark.api import ARTEFACTS, Method, Outputs, Population, info_of
 from benchmark.components import build
 from benchmark.cost import Stages, energy, peak_memory
 from benchmark.data import Forbidden
-from benchmark.errors import BenchmarkError, Diverged
+from benchmark.errors import BenchmarkError, Diverged, PlaceError
+from benchmark.keys import together_key
 from benchmark.learners.base import Learner
 from benchmark.models import TRAINED_ON, Models
 from benchmark.observe import observe
 from benchmark.populations import measure, stacked, together
-from benchmark.provenance import provenance
+from benchmark.provenance import anonymous, provenance
 from benchmark.relearning import relearn
 from benchmark.scoring import ROLES, Scorer
 from benchmark.shards import ShardedRequest
@@ -42,7 +44,6 @@ from benchmark.specs import (
     RunSpec,
     Status,
     TaskSpec,
-    canonical_hash,
     derive_seed,
 )
 from benchmark.store import PopulationRecords, Records, Store
@@ -91,6 +92,8 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     Returns:
         {"status", "error", "seconds": {stage: s}, "notes": sentences worth showing}. What goes wrong inside a method
         is recorded as a failed run; it does not raise. Want of memory is not recorded yet: another attempt may help.
+        Nor is anything if nothing can be written, the disk being full say: the status is "stopped" then, for every
+        other job would end alike.
     """
     job = Job.model_validate(content)
     torch.set_num_threads(job.threads)
@@ -98,7 +101,11 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     for plugin in job.plugins:
         registry.add_plugin(plugin)
     worker = Worker(job, progress)
-    status, error = worker.do()
+    status: str
+    try:
+        status, error = worker.do()
+    except PlaceError as problem:
+        status, error = "stopped", str(problem)
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
 
 
@@ -129,7 +136,9 @@ class Worker:
     ) -> None:
         self.job, self.progress = job, progress
         self.task: TaskSpec = job.run.task
-        self.store, self.records = store or Store(Path(job.store)), Records(Path(job.results))
+        self.store = store or Store(job.store)
+        self.records, self.populations = Records(job.results), PopulationRecords(job.results)
+        self._known: list[str] = []  # records of this job's key from before it began
         self.device = torch.device(job.device)
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
@@ -140,9 +149,14 @@ class Worker:
 
     def do(self) -> tuple[Ending, str | None]:
         """The job's status and what went wrong; a failure inside a run or a population leaves its record."""
+        shelf = self.populations if self.job.kind == "population" else self.records
         try:
+            if self.job.kind in ("run", "population"):
+                self._known = shelf.names_of(self.task.name, self.job.run.method, self.job.key)
             done: tuple[Ending, str | None] = getattr(self, self.job.kind)()
             return done
+        except PlaceError:
+            raise
         except (Exception, SystemExit) as problem:
             error = _explain(problem)
             return ("out_of_memory", error) if _lacks_memory(problem) else ("failed", self.fail(error))
@@ -161,6 +175,8 @@ class Worker:
                 self.record_population("failed", error)
             if not lasting:
                 self.store.discard(self.job.key)
+        except PlaceError:
+            raise
         except Exception as another:
             error += f"\nand no record could be left: {_explain(another)}"
         return error
@@ -228,7 +244,7 @@ class Worker:
             models = {role: [worker.outputs(f"{role}/outputs") for worker in workers] for role in ROLES}
             if split.pairs and split.seed is not None:
                 for role, found in models.items():
-                    key = canonical_hash([member[f"{role}/outputs"] for member in self.job.members])
+                    key = together_key(self.job.members, role)
                     if not self.store.contains(key):
                         self.store.put(key, arrays=stacked(found))
             population = Population(
@@ -386,15 +402,17 @@ class Worker:
                 oracle=info_of(method).oracle,
                 optimises=sorted(info_of(method).optimises),
                 status=status,
-                error=error,
+                error=None if error is None else anonymous(error),
                 sizes=observed.get("sizes", {}),
                 duplicates_dropped=observed.get("duplicates_dropped", 0),
-                log=meta["log"] if meta else [],
+                log=[_finite(row) for row in meta["log"]] if meta else [],
                 cost=self._cost(meta) if meta else None,
                 artefacts=self.job.keys,
                 provenance=provenance(),
                 **found,
-            )
+            ),
+            fresh=self.job.fresh,
+            known=self._known,
         )
 
     def record_population(
@@ -403,7 +421,7 @@ class Worker:
         """Leave the record of all seeds."""
         info = info_of(_method_class(self.job.run.method))
         self._mark(status)
-        PopulationRecords(Path(self.job.results)).add(
+        self.populations.add(
             PopulationRecord(
                 key=self.job.key,
                 suite=self.job.suite,
@@ -414,12 +432,14 @@ class Worker:
                 oracle=info.oracle,
                 optimises=sorted(info.optimises),
                 status=status,
-                error=error,
+                error=None if error is None else anonymous(error),
                 metrics=metrics or {},
                 seconds=self.stages.seconds.get("score", 0.0),
                 runs=[member["run"] for member in self.job.members],
                 provenance=provenance(),
-            )
+            ),
+            fresh=self.job.fresh,
+            known=self._known,
         )
 
     def _mark(self, status: Status) -> None:
@@ -456,6 +476,11 @@ class Worker:
 
 def _typed(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"run": RunSpec.model_validate(entry["run"])}
+
+
+def _finite(row: dict[str, float]) -> dict[str, float]:
+    """What a method noted of an epoch, as far as JSON can hold it."""
+    return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 def _method_class(name: str) -> type:

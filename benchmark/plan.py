@@ -12,6 +12,7 @@ from benchmark import ROOT, keys, registry
 from benchmark.api import ARTEFACTS, Method, MethodInfo, MetricInfo
 from benchmark.components import build, make
 from benchmark.errors import BenchmarkError, UnknownName
+from benchmark.places import Location
 from benchmark.specs import ENSEMBLE, LEAST_ENSEMBLE, Record, Suite, TaskSpec, Tier, canonical_hash
 
 SUITES = ROOT / "suites"
@@ -23,8 +24,8 @@ TIERS = get_args(Tier)
 class Options:
     """What a command adds to a suite: where things lie and what is selected."""
 
-    store: Path
-    results: Path
+    store: Location
+    results: Location
     data: Path
     device: str = "cpu"
     threads: int = 1

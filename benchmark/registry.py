@@ -49,16 +49,21 @@ class _Index:
 
 _index = _Index()
 _instead: dict[Path, Path] = {}
+_NAME = re.compile(r"\w[\w.-]*(\[[\w.-]+\])?", re.ASCII)  # of what becomes a folder or stands in a record
 
 
 def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
     """The decorator behind every `register_*` of `benchmark.api`.
 
     Raises:
-        BenchmarkError: If another file already registered the name.
+        BenchmarkError: If another file already registered the name, or it cannot be a folder's.
     """
 
     def decorate(target: type) -> type:
+        presets = [f"{name}[{preset}]" for preset in info.presets] if kind == "method" else []
+        for one in [name, *presets, *(info.values if kind == "metric" else [])]:
+            if not _NAME.fullmatch(one):
+                raise BenchmarkError(f"{kind} {name!r}: {one!r} is no name; letters, digits and '_' are right.")
         source = Path(sys.modules[target.__module__].__file__ or "").resolve()
         known = _index.components.get((kind, name))
         if known is not None and known.source != source:

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmark.api import Executor
 from benchmark.display import Display
+from benchmark.errors import PlaceError
 from benchmark.plan import Plan
 
 RESULT_STAGES = ("train", "unlearn", "count", "observe", "score")
@@ -83,6 +84,7 @@ def execute(
             the record from being written if something did.
 
     Raises:
+        PlaceError: If the store or the results cannot be written any more; jobs that run are ended.
         KeyboardInterrupt: After Ctrl-C, once the running jobs are finished; after the second one, or SIGTERM, at once.
     """
     run = _Run(plan, executor, workers, display, limits, leave_record)
@@ -91,6 +93,8 @@ def execute(
         try:
             run.hand_out()
             for job, result in executor.completed():
+                if result["status"] == "stopped":
+                    raise PlaceError(result["error"])
                 run.take_back(job, result)
                 run.hand_out()
             if run.stopping and len(run.finished) < len(plan.jobs):

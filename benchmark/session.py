@@ -11,13 +11,14 @@ from benchmark import registry
 from benchmark.api import Executor
 from benchmark.components import make
 from benchmark.display import choose, in_time
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, PlaceError
+from benchmark.places import Folder, Location, absolute, place_of
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
-from benchmark.report import Report, build_report
+from benchmark.report import Report, build_report, figures_are_outdated
 from benchmark.runner import Limits, Summary, execute
 from benchmark.since import touched
 from benchmark.specs import TaskSpec, load_suite
-from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
+from benchmark.store import PopulationRecords, Records, Store
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Machine:
         return 1.0 if device == "cuda" and self.gpus_per_job is None else self.gpus_per_job
 
 
-def options(store: Path, results: Path, data: Path, device: str, fresh: bool) -> Options:
+def options(store: Location, results: Location, data: Path, device: str, fresh: bool) -> Options:
     """Options with absolute paths, the device checked.
 
     Raises:
@@ -63,7 +64,7 @@ def options(store: Path, results: Path, data: Path, device: str, fresh: bool) ->
     """
     if device != "cpu":
         _check_device(device)
-    return Options(store.resolve(), results.resolve(), data.resolve(), device, fresh=fresh)
+    return Options(absolute(store), absolute(results), data.resolve(), device, fresh=fresh)
 
 
 def plan(
@@ -144,9 +145,11 @@ def rehearse(work: Plan, where: Options) -> None:
         task = TaskSpec.model_validate(job["run"]["task"])
         info = registry.get("dataset", task.dataset.name.partition(":")[0]).info
         try:
-            cache = DataCache(where.store / "datasets")
+            cache = DataCache(Store(where.store).folder / "datasets")
             images = load_task(task, job["run"]["seed"], where.data, cache, job["keys"]["dataset"])["retain"]
             build_learner(task.learner, task.views, info, images.images.shape[1], len(images.classes), seed=0)
+        except PlaceError:
+            raise
         except (BenchmarkError, TypeError, ValueError) as error:
             raise BenchmarkError(f"suite {work.suite!r}, task {task.name!r}: {error}") from error
 
@@ -166,8 +169,9 @@ def run(work: Plan, where: Options, machine: Machine, console: Console, quiet: b
     """
     registry.get("executor", machine.executor)
     Records(where.results).check_writable()
-    for folder in (where.store, where.results / "records", where.results / "populations"):
-        remove_leftovers(folder)
+    for place in map(place_of, (where.store, where.results)):
+        if isinstance(place, Folder):
+            place.remove_leftovers()
     summary = Summary(workers=machine.jobs)
     if work.jobs:
         executor = machine.start(where.device)  # its workers get ready while the tasks are rehearsed
@@ -178,8 +182,9 @@ def run(work: Plan, where: Options, machine: Machine, console: Console, quiet: b
         summary = execute(work, executor, executor.workers, choose(console, quiet), limits, _record_failure)
     summary.failed += _failed_before(work, Store(where.store))
     summary.notes += _left_out()
-    outdated = _outdated(where.results)
-    return Outcome(summary, work, None if outdated is None else build_report(where.results, draw=outdated))
+    if not Records(where.results).keys():
+        return Outcome(summary, work, None)
+    return Outcome(summary, work, build_report(where.results, draw=figures_are_outdated(where.results)))
 
 
 @dataclass(frozen=True)
@@ -293,19 +298,11 @@ def _left_out() -> list[str]:
     return [f"{place} is left out ({reason})." for place, reason in registry.unavailable().items()]
 
 
-def _outdated(results: Path) -> bool | None:
-    """Whether a record is newer than the figures, which take seconds to draw; None if there is no record."""
-    kinds = ("records", "populations")
-    records = [path.stat().st_mtime for kind in kinds for path in (results / kind).glob("*/*/*.json")]
-    figures = [path.stat().st_mtime for path in (results / "figures").glob("*")]
-    return max(records) > max(figures, default=0.0) if records else None
-
-
 def _fingerprint(task: TaskSpec, where: Options) -> str:
     from benchmark.data import DataCache
 
     dataset = make("dataset", task.dataset, f"task {task.name!r}")
-    return DataCache(where.store / "datasets").fingerprint(dataset.files(where.data))
+    return DataCache(Store(where.store).folder / "datasets").fingerprint(dataset.files(where.data))
 
 
 def _check_device(device: str) -> None:

@@ -474,8 +474,8 @@ def test_what_the_store_lost_is_computed_again_and_said(command, tmp_path, here)
     answer = command(*words)
     assert answer.code == 0
     assert "note: tiny-random, no_op, seed 0: artefact " in answer.out and "computed again" in answer.out
-    after = list(Records(tmp_path / "results").read())
-    assert [tiny.said(record) for record in after] == [tiny.said(before)] * 2
+    assert list(Records(tmp_path / "results").read()) == [before]
+    assert command(*words, "--quiet").out.splitlines()[-1].startswith("0 jobs done")
 
 
 def test_a_damaged_decoded_dataset_is_decoded_again(command, tmp_path, here):
