@@ -69,6 +69,9 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder that dat
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with components of yours.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute again whatever is cached.")]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", help="Only part I of N, counted from 0: 0/4 to 3/4, for job arrays.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -95,6 +98,7 @@ def run(
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    shard: ShardOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: JsonOption = False,
@@ -105,7 +109,7 @@ def run(
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    plan = session.plan(suite, options, task, method, seeds, metrics, plugin)
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
     console = Console(stderr=as_json)
     if dry_run:
         _print_plan(plan, options, jobs, as_json)
@@ -136,13 +140,15 @@ def plan_command(
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    shard: ShardOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would run, what is cached, and what it will cost."""
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    _print_plan(session.plan(suite, options, task, method, seeds, metrics, plugin), options, jobs, as_json)
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
+    _print_plan(plan, options, jobs, as_json)
 
 
 @app.command()

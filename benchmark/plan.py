@@ -63,6 +63,9 @@ class Plan:
         cached_populations: The same of populations.
         not_applicable: (task, method, why).
         estimates: Job key -> expected seconds, where earlier records tell.
+        groups: (task, seed), which share an original and a retrained model -> keys of all its runs, cached or not.
+        shard: "0/2" for the first of two shards, "" for a whole plan.
+        notes: Sentences on what is left out.
     """
 
     suite: str
@@ -71,6 +74,9 @@ class Plan:
     cached_populations: set[str] = field(default_factory=set)
     not_applicable: list[tuple[str, str, str]] = field(default_factory=list)
     estimates: dict[str, float] = field(default_factory=dict)
+    groups: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    shard: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> int:
@@ -202,6 +208,7 @@ class _Planner:
         for method, params, placebo in _arms(task, methods):
             own = shared | keys.run_keys(shared, task, method, params, self._device, placebo)
             key = keys.record_key(own, metrics)
+            self.plan.groups.setdefault((task.name, seed), set()).add(key)
             if not placebo:
                 found[method] = own | {"run": key}
             if self._is_known(key):

@@ -14,6 +14,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report
 from benchmark.runner import Summary, execute
+from benchmark.shards import parse_shard, split
 from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
 
@@ -37,14 +38,16 @@ def plan(
     seeds: int | None,
     metrics: Sequence[str] | None,
     plugins: Sequence[Path] | None,
+    shard: str | None = None,
 ) -> Plan:
-    """What a suite still needs.
+    """What a suite still needs; of it one shard's part, if one is given ("0/2").
 
     Raises:
         BenchmarkError: For every mistake in names, parameters, files or folders.
     """
     for plugin in plugins or ():
         registry.add_plugin(plugin)
+    part = None if shard is None else parse_shard(shard)
     suite = load_suite(suite_name, SUITES)
     selection = replace(
         where,
@@ -56,7 +59,8 @@ def plan(
     store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
     store.check_writable()
     known = Known(records.keys() | populations.keys(), store.keys())
-    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+    work = make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+    return work if part is None else split(work, *part)
 
 
 def rehearse(work: Plan, where: Options) -> None:
@@ -108,7 +112,9 @@ def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Cons
             console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
         summary = execute(work, executor, jobs, choose(console, quiet))
     summary.failed += _failed_before(work, Store(where.store))
-    summary.notes += _left_out()
+    summary.notes += [*work.notes, *_left_out()]
+    if work.shard:  # two shards that end together would write the same tables, each without the other's last records
+        return Outcome(summary, work, None)
     outdated = _outdated(where.results)
     return Outcome(summary, work, None if outdated is None else build_report(where.results, draw=outdated))
 
@@ -157,6 +163,7 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
     seconds = work.seconds()
     return {
         "suite": work.suite,
+        "shard": work.shard or None,
         "models_to_train": work.trainings,
         "runs_to_do": work.runs,
         "runs_cached": len(work.cached),
@@ -174,7 +181,7 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
             for key, job in work.jobs.items()
         ],
         "not_applicable": [{"task": t, "method": m, "why": why} for t, m, why in work.not_applicable],
-        "notes": _left_out(),
+        "notes": [*work.notes, *_left_out()],
     }
 
 
@@ -184,8 +191,9 @@ def cost_in_words(content: dict[str, Any]) -> str:
     models = any(job["kind"] in ("train", "run") for job in content["jobs"])
     unknown = "unknown, nothing like it was run yet" if models else "unknown, but no model is needed"
     cost = unknown if seconds is None else f"about {in_time(seconds)}"
+    shard = f", shard {content['shard']}" if content["shard"] else ""
     return (
-        f"suite {content['suite']}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
+        f"suite {content['suite']}{shard}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
         f"{content['models_to_train']} original and retrained models to train first.\n"
         + (f"time with {content['workers']} workers: {cost}." if content["jobs"] else "nothing to do.")
     )
