@@ -72,6 +72,9 @@ FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute again whatev
 ShardOption = Annotated[
     str | None, typer.Option("--shard", help="Only part I of N, counted from 0: 0/4 to 3/4, for job arrays.")
 ]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="Of a Ray cluster for --executor ray: auto, or HOST:PORT of its head.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -91,7 +94,8 @@ def run(
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    executor: Annotated[str, typer.Option("--executor", help="local, ray or serial.")] = "local",
+    address: AddressOption = None,
     store: StoreOption = None,
     results: ResultsOption = Path("results"),
     data: DataOption = None,
@@ -115,7 +119,7 @@ def run(
         _print_plan(plan, options, jobs, as_json)
         return
     try:
-        outcome = session.run(plan, options, executor, jobs, console, quiet)
+        outcome = session.run(plan, options, executor, jobs, console, quiet, address)
     except KeyboardInterrupt:
         print("interrupted; type the same command again to go on from here.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -159,7 +163,8 @@ def score(
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    executor: Annotated[str, typer.Option("--executor", help="local, ray or serial.")] = "local",
+    address: AddressOption = None,
     store: StoreOption = None,
     results: ResultsOption = Path("results"),
     data: DataOption = None,
@@ -174,7 +179,7 @@ def score(
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
     work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
     console = Console(stderr=as_json)
-    outcome = session.run(work, options, executor, jobs, console, quiet)
+    outcome = session.run(work, options, executor, jobs, console, quiet, address)
     outcome.summary.notes += notes
     if as_json:
         print(json.dumps(outcome.as_json()))

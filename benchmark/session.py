@@ -1,5 +1,6 @@
 """One command's work: options -> plan -> run -> report. What the command line and scripts call."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,20 +95,36 @@ def score(work: Plan) -> tuple[Plan, list[str]]:
     return scoring, [f"{missing} runs have no stored outputs; `run` makes them."] if missing else []
 
 
-def run(work: Plan, where: Options, executor_name: str, jobs: int, console: Console, quiet: bool) -> "Outcome":
+def run(
+    work: Plan,
+    where: Options,
+    executor_name: str,
+    jobs: int,
+    console: Console,
+    quiet: bool,
+    address: str | None = None,
+) -> "Outcome":
     """Run a plan and build the report.
 
     Raises:
         BenchmarkError: If there is no such executor, the results cannot be written, or a task cannot be made.
     """
     start = registry.get("executor", executor_name).target
+    more = {} if address is None else {"address": address}
+    if not more.keys() <= inspect.signature(start).parameters.keys():
+        raise BenchmarkError(f"--address: the executor {executor_name!r} knows no cluster; give --executor ray.")
     Records(where.results).check_writable()
     for folder in (where.store, where.results / "records", where.results / "populations"):
         remove_leftovers(folder)
     summary = Summary(workers=jobs)
     if work.jobs:
-        executor = start(workers=jobs)  # its workers get ready while the tasks are rehearsed
-        rehearse(work, where)
+        executor = start(workers=jobs, **more)  # its workers get ready while the tasks are rehearsed
+        jobs = getattr(executor, "workers", jobs)  # a cluster has its own number
+        try:
+            rehearse(work, where)
+        except BaseException:
+            executor.cancel()
+            raise
         if not quiet:
             console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
         summary = execute(work, executor, jobs, choose(console, quiet))
