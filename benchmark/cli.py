@@ -1,11 +1,13 @@
 """The commands. No logic: each gathers its options, calls one function, prints what comes back.
 
-Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong.
+Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong, 130 it was interrupted.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,8 +74,19 @@ FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute again whatev
 ShardOption = Annotated[
     str | None, typer.Option("--shard", help="Only part I of N, counted from 0: 0/4 to 3/4, for job arrays.")
 ]
+CORES = os.cpu_count() or 1
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")]
+ExecutorOption = Annotated[str, typer.Option("--executor", help="local, ray or serial.")]
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="Of a Ray cluster for --executor ray: auto, or HOST:PORT of its head.")
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", min=1, help="Seconds for a job instead of the suite's or 20 estimates.")
+]
+MemoryOption = Annotated[float | None, typer.Option("--memory", min=0.1, help="GB for a job; no limit unless said.")]
+GpusOption = Annotated[
+    float | None,
+    typer.Option("--gpus-per-job", min=0.01, help="With --device cuda; 0.25 lets four jobs share one. 1 unless said."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -93,9 +106,12 @@ def run(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local, ray or serial.")] = "local",
+    jobs: JobsOption = CORES,
+    executor: ExecutorOption = "local",
     address: AddressOption = None,
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    gpus_per_job: GpusOption = None,
     store: StoreOption = None,
     results: ResultsOption = Path("results"),
     data: DataOption = None,
@@ -118,11 +134,9 @@ def run(
     if dry_run:
         _print_plan(plan, options, jobs, as_json)
         return
-    try:
-        outcome = session.run(plan, options, executor, jobs, console, quiet, address)
-    except KeyboardInterrupt:
-        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)
+    with _resumable():
+        outcome = session.run(plan, options, machine, console, quiet)
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
@@ -137,7 +151,7 @@ def plan_command(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
+    jobs: JobsOption = CORES,
     store: StoreOption = None,
     results: ResultsOption = Path("results"),
     data: DataOption = None,
@@ -162,9 +176,12 @@ def score(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local, ray or serial.")] = "local",
+    jobs: JobsOption = CORES,
+    executor: ExecutorOption = "local",
     address: AddressOption = None,
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    gpus_per_job: GpusOption = None,
     store: StoreOption = None,
     results: ResultsOption = Path("results"),
     data: DataOption = None,
@@ -179,13 +196,24 @@ def score(
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
     work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
     console = Console(stderr=as_json)
-    outcome = session.run(work, options, executor, jobs, console, quiet, address)
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)
+    with _resumable():
+        outcome = session.run(work, options, machine, console, quiet)
     outcome.summary.notes += notes
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
         outcome.show(console)
     raise typer.Exit(1 if outcome.failed else 0)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _print_plan(plan: Any, options: Any, jobs: int, as_json: bool) -> None:

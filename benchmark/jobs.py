@@ -48,6 +48,7 @@ from benchmark.store import PopulationRecords, Records, Store
 from benchmark.training import UnlearningRequest, train
 
 TRAINED_ON = {"original": ("forget", "retain"), "retrained": ("retain",)}
+Ending = Status | Literal["out_of_memory"]
 
 
 class Job(BaseModel):
@@ -74,6 +75,10 @@ class Job(BaseModel):
     device: str
     threads: int
     fresh: bool = False
+    attempt: int = 1
+    exclusive: bool = False
+    time_limit: float | None = None  # seconds; it and the next are for executors to keep
+    memory_limit: float | None = None  # bytes
 
 
 def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
 
     Returns:
         {"status", "error", "seconds": {stage: s}, "notes": sentences worth showing}. What goes wrong inside a method
-        is recorded as a failed run; it does not raise.
+        is recorded as a failed run; it does not raise. Want of memory is not recorded yet: another attempt may help.
     """
     job = Job.model_validate(content)
     torch.set_num_threads(job.threads)
@@ -95,6 +100,25 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     worker = Worker(job, progress)
     status, error = worker.do()
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
+
+
+def record_failure(content: dict[str, Any], error: str) -> str:
+    """Leave, in the place of a job that died, the records of its failure. They do not count as done.
+
+    Args:
+        content: A Job as JSON.
+        error: How it died.
+
+    Returns:
+        The error, with what kept a record from being left, if anything did.
+    """
+    worker = Worker(Job.model_validate(content))
+    if worker.job.kind != "score":
+        return worker.fail(error, lasting=False)
+    done = worker.records.keys()  # by an attempt that died later
+    left = [entry for entry in worker.job.batch if not (entry["key"] in done and worker.store.contains(entry["key"]))]
+    found = {worker._for_run(**_typed(entry)).fail(error, lasting=False) for entry in left}
+    return max(found, key=len, default=error)
 
 
 class Worker:
@@ -110,22 +134,34 @@ class Worker:
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
         self._data: TaskData | None = None
+        self._process = os.getpid()
 
-    def do(self) -> tuple[Status, str | None]:
+    def do(self) -> tuple[Ending, str | None]:
         """The job's status and what went wrong; a failure inside a run or a population leaves its record."""
         try:
-            done: tuple[Status, str | None] = getattr(self, self.job.kind)()
+            done: tuple[Ending, str | None] = getattr(self, self.job.kind)()
             return done
         except (Exception, SystemExit) as problem:
             error = _explain(problem)
-            try:
-                if self.job.kind == "run":
-                    self.record("failed", error)
-                elif self.job.kind == "population":
-                    self.record_population("failed", error)
-            except Exception as another:
-                error += f"\nand no record could be left: {_explain(another)}"
-            return "failed", error
+            return ("out_of_memory", error) if _lacks_memory(problem) else ("failed", self.fail(error))
+
+    def fail(self, error: str, lasting: bool = True) -> str:
+        """Leave the record of a failure; return the error, with what kept the record from being left, if anything did.
+
+        Args:
+            error: What went wrong.
+            lasting: Whether the run counts as done; if not, the next command tries it again.
+        """
+        try:
+            if self.job.kind == "run":
+                self.record("failed", error)
+            elif self.job.kind == "population":
+                self.record_population("failed", error)
+            if not lasting:
+                self.store.discard(self.job.key)
+        except Exception as another:
+            error += f"\nand no record could be left: {_explain(another)}"
+        return error
 
     # The kinds of jobs
 
@@ -159,7 +195,7 @@ class Worker:
         self.record(status, None, meta, metrics=metrics, curves=curves)
         return status, None
 
-    def score(self) -> tuple[Status, str | None]:
+    def score(self) -> tuple[Ending, str | None]:
         """Runs of one seed whose outputs are stored, one after the other."""
         errors = []
         for entry in self.job.batch:
@@ -168,6 +204,8 @@ class Worker:
             status, error = one.do()
             self._data = one._data
             self.stages.add(one.stages)
+            if status == "out_of_memory":
+                return status, f"{entry['role']}: {error}"
             errors += [f"{entry['role']}: {error}"] if status == "failed" else []
         return ("failed", "; ".join(errors)) if errors else ("ok", None)
 
@@ -394,6 +432,8 @@ class Worker:
 
     def _mark(self, status: Status) -> None:
         """With the record it says: this run is done, here."""
+        if os.getpid() != self._process:
+            os._exit(1)  # a child that a method forked came back as well; its parent speaks for the job
         seed = "all seeds" if self.job.kind == "population" else f"seed {self.job.run.seed}"
         what = f"{self.task.name}, {self.job.role}, {seed}"
         self.store.put(self.job.key, meta={"status": status, "what": what}, replace=True)
@@ -416,6 +456,8 @@ class Worker:
             device=self.job.device,
             threads=self.job.threads,
             load_average=meta["load_average"],
+            exclusive=self.job.exclusive,
+            attempts=self.job.attempt,
         )
 
     # What stages need
@@ -487,6 +529,11 @@ def _status(paradigm: str, outputs: Outputs, unchanged: bool) -> Status:
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     cosines = np.abs(unit @ unit.T)[~np.eye(len(unit), dtype=bool)]
     return "collapsed" if cosines.mean() > 0.99 else "ok"
+
+
+def _lacks_memory(problem: BaseException) -> bool:
+    """Python's own error (numpy's is one), a GPU's, or that of torch's allocator on the CPU, which has no class."""
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(problem)
 
 
 def _explain(problem: BaseException) -> str:

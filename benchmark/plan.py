@@ -63,6 +63,8 @@ class Plan:
         cached_populations: The same of populations.
         not_applicable: (task, method, why).
         estimates: Job key -> expected seconds, where earlier records tell.
+        time_limit: Seconds that the suite gives a job, if it says so.
+        exclusive: Whether the suite wants runs to have the machine to themselves.
         groups: (task, seed), which share an original and a retrained model -> keys of all its runs, cached or not.
         shard: "0/2" for the first of two shards, "" for a whole plan.
         notes: Sentences on what is left out.
@@ -74,6 +76,8 @@ class Plan:
     cached_populations: set[str] = field(default_factory=set)
     not_applicable: list[tuple[str, str, str]] = field(default_factory=list)
     estimates: dict[str, float] = field(default_factory=dict)
+    time_limit: float | None = None
+    exclusive: bool = False
     groups: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     shard: str = ""
     notes: list[str] = field(default_factory=list)
@@ -135,7 +139,7 @@ def make_plan(
         data = fingerprint(task)
         for variant, seeds, measured in _variants(suite, task, options, measures):
             planner.add(variant, seeds, methods, data, measured)
-    plan = planner.plan
+    plan = replace(planner.plan, time_limit=suite.time_limit, exclusive=suite.exclusive)
     if plan.jobs:
         plan.estimates = _estimates(plan.jobs, history)
     return plan
@@ -400,8 +404,8 @@ def _methods_of(suite: Suite, task: TaskSpec, options: Options, plan: Plan) -> l
 
 
 def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record]) -> dict[str, float]:
-    """Job key -> median seconds of earlier runs of the same task and role."""
-    seen: dict[tuple[str, str], list[float]] = {}
+    """Job key -> median seconds of earlier runs of the same task and role on the same kind of device."""
+    seen: dict[tuple[str, str, str], list[float]] = {}
     for record in history:
         if record.cost is None:
             continue
@@ -412,13 +416,18 @@ def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record])
             ("original", record.cost.train_seconds),
             ("retrained", record.cost.retrain_seconds),
         ):
-            seen.setdefault((record.task, role), []).append(seconds + rest)
+            seen.setdefault((record.task, role, _kind(record.cost.device)), []).append(seconds + rest)
     medians = {what: median(seconds) for what, seconds in seen.items()}
     found = {}
     for key, job in jobs.items():
         task = job["run"]["task"]["name"]  # an ensemble's models cost what its task's do
-        names = (task, task.partition(ENSEMBLE)[0])
-        known = [medians[name, job["role"]] for name in names if (name, job["role"]) in medians]
+        alike = [(name, job["role"], _kind(job["device"])) for name in (task, task.partition(ENSEMBLE)[0])]
+        known = [medians[what] for what in alike if what in medians]
         if known and job["kind"] in ("train", "run"):
             found[key] = known[0]
     return found
+
+
+def _kind(device: str) -> str:
+    """`cuda` for `cuda:1`."""
+    return device.partition(":")[0]

@@ -9,15 +9,56 @@ from typing import Any
 from rich.console import Console
 
 from benchmark import registry
+from benchmark.api import Executor
 from benchmark.components import make
 from benchmark.display import choose, in_time
 from benchmark.errors import BenchmarkError
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report
-from benchmark.runner import Summary, execute
+from benchmark.runner import Limits, Summary, execute
 from benchmark.shards import parse_shard, split
 from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a command's jobs run, and what each may take.
+
+    Attributes:
+        executor: By name.
+        jobs: At once.
+        timeout: Seconds for a job; unless said, the suite's limit or what its estimate allows.
+        memory: Gigabytes for a job; none unless said, for a share of what there is would end honest jobs that are large
+            while their neighbours are small.
+        gpus_per_job: A part of one if below 1. One unless said, on `--device cuda`.
+        address: Of a cluster, for an executor that knows of clusters.
+    """
+
+    executor: str = "local"
+    jobs: int = 1
+    timeout: float | None = None
+    memory: float | None = None
+    gpus_per_job: float | None = None
+    address: str | None = None
+
+    def start(self, device: str) -> Executor:
+        """The executor, which gets its workers ready.
+
+        Raises:
+            BenchmarkError: If there is no such executor, no such cluster, or no such GPUs.
+        """
+        executor = registry.get("executor", self.executor).target
+        cluster = {} if self.address is None else {"address": self.address}
+        if not cluster.keys() <= inspect.signature(executor).parameters.keys():
+            raise BenchmarkError(f"--address: the executor {self.executor!r} knows no clusters; give --executor ray.")
+        made: Executor = executor(workers=self.jobs, gpus_per_job=self._gpus(device), **cluster)
+        return made
+
+    def _gpus(self, device: str) -> float | None:
+        if self.gpus_per_job is not None and device != "cuda":
+            raise BenchmarkError(f"--gpus-per-job goes with --device cuda, which means any GPU, not with {device}.")
+        return 1.0 if device == "cuda" and self.gpus_per_job is None else self.gpus_per_job
 
 
 def options(store: Path, results: Path, data: Path, device: str, fresh: bool) -> Options:
@@ -95,39 +136,28 @@ def score(work: Plan) -> tuple[Plan, list[str]]:
     return scoring, [f"{missing} runs have no stored outputs; `run` makes them."] if missing else []
 
 
-def run(
-    work: Plan,
-    where: Options,
-    executor_name: str,
-    jobs: int,
-    console: Console,
-    quiet: bool,
-    address: str | None = None,
-) -> "Outcome":
+def run(work: Plan, where: Options, machine: Machine, console: Console, quiet: bool) -> "Outcome":
     """Run a plan and build the report.
 
     Raises:
         BenchmarkError: If there is no such executor, the results cannot be written, or a task cannot be made.
     """
-    start = registry.get("executor", executor_name).target
-    more = {} if address is None else {"address": address}
-    if not more.keys() <= inspect.signature(start).parameters.keys():
-        raise BenchmarkError(f"--address: the executor {executor_name!r} knows no cluster; give --executor ray.")
+    registry.get("executor", machine.executor)
     Records(where.results).check_writable()
     for folder in (where.store, where.results / "records", where.results / "populations"):
         remove_leftovers(folder)
-    summary = Summary(workers=jobs)
+    summary = Summary(workers=machine.jobs)
     if work.jobs:
-        executor = start(workers=jobs, **more)  # its workers get ready while the tasks are rehearsed
-        jobs = getattr(executor, "workers", jobs)  # a cluster has its own number
+        executor = machine.start(where.device)  # its workers get ready while the tasks are rehearsed
         try:
             rehearse(work, where)
         except BaseException:
             executor.cancel()
             raise
         if not quiet:
-            console.print(cost_in_words(plan_as_json(work, jobs)), highlight=False, soft_wrap=True)
-        summary = execute(work, executor, jobs, choose(console, quiet))
+            console.print(cost_in_words(plan_as_json(work, executor.workers)), highlight=False, soft_wrap=True)
+        limits = Limits(machine.timeout, None if machine.memory is None else machine.memory * 1e9)
+        summary = execute(work, executor, executor.workers, choose(console, quiet), limits, _record_failure)
     summary.failed += _failed_before(work, Store(where.store))
     summary.notes += [*work.notes, *_left_out()]
     if work.shard:  # two shards that end together would write the same tables, each without the other's last records
@@ -227,6 +257,12 @@ def plan_in_words(content: dict[str, Any]) -> str:
     lines += [f"  {task}: {role} x {count}" for (task, role), count in counts.items()]
     lines += [f"  {row['task']}: {row['method']} is not applicable: {row['why']}" for row in content["not_applicable"]]
     return "\n".join([*lines, *(f"note: {note}" for note in content["notes"])])
+
+
+def _record_failure(job: dict[str, Any], error: str) -> str:
+    from benchmark.jobs import record_failure
+
+    return record_failure(job, error)
 
 
 def _failed_before(work: Plan, store: Store) -> list[tuple[str, str]]:

@@ -149,6 +149,8 @@ class Suite(Spec):
     seeds: int | list[int] = 3
     methods: list[str] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1, description="names of metrics or of tiers")
+    time_limit: float | None = Field(None, gt=0, description="seconds for a job; unless said 20 times its estimate")
+    exclusive: bool = Field(False, description="runs, whose time is reported, have the machine to themselves")
     tasks: list[TaskSpec] = Field(min_length=1)
 
     @field_validator("tasks")
@@ -252,7 +254,8 @@ class Cost(Spec):
     device: str
     threads: int
     load_average: float
-    exclusive: bool = False
+    exclusive: bool = Field(False, description="no other job of the command was let run beside it")
+    attempts: int = Field(1, ge=1, description="more than 1: it died before, took too long or ran out of memory")
 
 
 class Provenance(Spec):

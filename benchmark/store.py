@@ -98,6 +98,10 @@ class Store:
 
         return safetensors.torch.load(data)
 
+    def discard(self, key: str) -> None:
+        """Forget an artefact, if it is there."""
+        (self._folder(key) / "meta.json").unlink(missing_ok=True)
+
     def keys(self) -> set[str]:
         """All artefacts, by listing folders once instead of asking for each."""
         return {entry.parent.name for entry in self.folder.glob("artefacts/*/*/meta.json")}

@@ -11,8 +11,9 @@ import pytest
 
 from benchmark import registry, session
 from benchmark.display import Display
+from benchmark.jobs import record_failure
 from benchmark.plan import Plan
-from benchmark.runner import Summary, execute, in_words
+from benchmark.runner import UNLIMITED, Limits, Summary, execute, in_words
 from benchmark.specs import Record
 from benchmark.store import Records
 from tests import tiny
@@ -33,11 +34,16 @@ def planned(folder: Path, changes: dict[str, Any], plugins: list[Path]) -> Plan:
 
 
 def run(
-    folder: Path, executor: str, changes: dict[str, Any] | None = None, plugins: list[Path] | None = None
+    folder: Path,
+    executor: str,
+    changes: dict[str, Any] | None = None,
+    plugins: list[Path] | None = None,
+    limits: Limits = UNLIMITED,
 ) -> tuple[Summary, dict[str, Record]]:
     """Run the tiny suite; method name -> record."""
     work = planned(folder, changes or {}, plugins or [])
-    summary = execute(work, registry.get("executor", executor).target(workers=2), 2, Display())
+    start = registry.get("executor", executor).target
+    summary = execute(work, start(workers=2), 2, Display(), limits, record_failure)
     return summary, {record.run.method: record for record in Records(folder / "results").read()}
 
 
@@ -77,16 +83,16 @@ def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves
     assert {method: tiny.said(records[method]) for method in expected} == expected
     failed = dict(summary.failed)
     assert failed.keys() == {f"tiny-random, {method}, seed 0" for method in ("dies", "killed", "leaves", "raises")}
-    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3."
-    assert failed["tiny-random, killed, seed 0"] == "the worker died with exit code -9."
+    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3. Tried 3 times."
+    assert failed["tiny-random, killed, seed 0"].startswith("the worker was killed by SIGKILL, as ")
     assert records["raises"].status == "failed" and "broken on purpose" in records["raises"].error
     assert "Traceback" in records["raises"].error and records["raises"].metrics == {}
-    assert {"dies", "killed"}.isdisjoint(records)
+    for method in ("dies", "killed"):
+        assert records[method].status == "failed" and records[method].cost is None
+        assert records[method].error == failed[f"tiny-random, {method}, seed 0"]
 
     again = planned(tmp_path, {"methods": methods}, plugins)
-    assert {"dies", "killed"} <= {job["role"] for job in again.jobs.values()}  # no record, so they are tried again
-    assert {"raises", "retrain", "no_op", "fine_tune"}.isdisjoint(job["role"] for job in again.jobs.values())
-    assert all(job["kind"] == "run" for job in again.jobs.values())
+    assert [(job["kind"], job["role"]) for job in again.jobs.values()] == [("run", "dies"), ("run", "killed")]
 
 
 def test_a_method_that_exits_has_failed_like_one_that_raises(tmp_path):
@@ -142,6 +148,43 @@ def test_cancelling_stops_what_runs_and_drops_what_waits(tmp_path):
     assert Records(tmp_path / "results").keys() == set()
     workers = [p for p in psutil.Process().children(recursive=True) if p.ppid() != os.getpid()]
     assert all(worker.status() == psutil.STATUS_ZOMBIE for worker in workers if worker.is_running())
+
+
+@pytest.mark.parametrize("up", [0, 1, pytest.param(2, marks=pytest.mark.slow)], ids=["job", "guard", "server"])
+def test_a_process_that_is_killed_from_outside_is_replaced_and_nobody_can_tell(tmp_path, expected, up):
+    """The job at its first attempt, or its guard, or the server that both are forked from."""
+    plugin = tiny.plugin(tmp_path, "kills", KILLS.format(folder=str(tmp_path), up=up))
+    summary, records = run(tmp_path, "local", {"methods": ["kills", *expected]}, [plugin])
+    assert summary.failed == []
+    assert {method: tiny.said(records[method]) for method in expected} == expected
+    assert records["kills"].status == "no_change"
+    attempts = {method: record.cost.attempts for method, record in records.items()}
+    assert attempts.pop("kills") == (2 if up < 2 else 1) and set(attempts.values()) == {1}
+    assert len(summary.notes) == (1 if up < 2 else 0)
+
+
+KILLS = """import os, psutil, signal, time
+        from pathlib import Path
+        marker = Path({folder!r}, "killed")
+        if not marker.exists():
+            marker.touch()
+            [psutil.Process(), *psutil.Process().parents()][{up}].kill()
+            time.sleep(60 if {up} < 2 else 0.2)"""
+
+
+def test_a_job_that_takes_too_long_or_too_much_memory_is_recorded_as_failed_and_the_others_go_on(tmp_path, expected):
+    bodies = {
+        "hangs": "import time; time.sleep(600)",
+        "leaks": "import time; kept = [time.sleep(0.001) or b'1' * 10**7 for _ in range(1000)]; time.sleep(600)",
+    }
+    plugins = [tiny.plugin(tmp_path, name, body) for name, body in bodies.items()]
+    changes = {"methods": [*bodies, *expected]}
+    summary, records = run(tmp_path, "local", changes, plugins, Limits(PATIENCE / 6, 3e9))
+    assert {method: tiny.said(records[method]) for method in expected} == expected
+    errors = {"hangs": "took longer than 10 s", "leaks": "took more than 3 GB of memory"}
+    failed = {f"tiny-random, {method}, seed 0": f"the job {error}. Tried 3 times." for method, error in errors.items()}
+    assert dict(summary.failed) == failed
+    assert all(records[method].error == failed[f"tiny-random, {method}, seed 0"] for method in errors)
 
 
 def test_serial_drops_what_waits_when_it_is_cancelled(tmp_path):
@@ -204,8 +247,8 @@ def test_the_longest_of_those_that_can_start_comes_first():
 def test_a_job_whose_need_failed_still_runs_and_the_failure_is_said(status):
     executor = Pretended({"a": status})
     summary = execute(graph({"a": [], "b": ["a"]}), executor, 1, Display())
-    assert executor.began == ["a", "b"]
-    assert summary.failed == [("t, a, seed 0", "it broke.")]
+    assert executor.began == (["a", "b"] if status == "failed" else ["a", "a", "a", "b"])
+    assert summary.failed == [("t, a, seed 0", "it broke." if status == "failed" else "it broke. Tried 3 times.")]
     assert summary.notes == ["t, a, seed 0: mended", "t, b, seed 0: mended"]
 
 
