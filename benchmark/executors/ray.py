@@ -26,6 +26,7 @@ from typing import Any
 from benchmark import ROOT, __version__, component_folder
 from benchmark.api import Executor, register_executor
 from benchmark.errors import BenchmarkError
+from benchmark.guard import ended
 from benchmark.provenance import commit_of_code
 
 Job = dict[str, Any]
@@ -104,7 +105,9 @@ class RayTasks(Executor):
         pinned = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         alive = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]}
         with _marked([folder for folder in (job["store"], job["results"]) if "://" not in folder]) as marks:
-            looks = {key: look.options(scheduling_strategy=pinned(key, soft=False)).remote(marks) for key in alive}
+            looks = {
+                key: look.options(scheduling_strategy=pinned(key, soft=False)).remote(marks, PATIENCE) for key in alive
+            }
             for key, seen in looks.items():
                 try:
                     wrong = _difference(self._ray.get(seen))
@@ -122,7 +125,7 @@ class RayTasks(Executor):
         status = "out_of_memory" if isinstance(death, errors.OutOfMemoryError) else "died"
         if isinstance(death, errors.RayTaskError):  # ours, on the worker: it would only be raised again
             status = "failed"
-        return _ended(status, f"{type(death).__name__}: {_last_line(death)}.")
+        return ended(status, f"{type(death).__name__}: {_last_line(death)}.")
 
 
 def _connected(workers: int, address: str | None) -> ModuleType:
@@ -193,11 +196,6 @@ def _last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
 
 
-def _ended(status: str, error: str) -> Result:
-    """The result of a job that cannot speak for itself."""
-    return {"status": status, "error": error, "seconds": {}, "notes": []}
-
-
 # -- on the nodes ------------------------------------------------------------------------------------------
 
 
@@ -205,7 +203,7 @@ def _work(job: Job, gpus: float | None, code: str) -> Result:
     """A task: the job in a process of its own, and what became of it."""
     if _code() != code:
         error = f"the node that took this job has other code ({_version()}); install the same version on all nodes."
-        return _ended("failed", error)
+        return ended("failed", error)
     executor, results = _local(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     executor.submit(job)
     return next(results)[1]
@@ -220,9 +218,9 @@ def _local(gpus: float | None, _devices: str | None) -> tuple[Executor, Iterator
     return executor, executor.completed()
 
 
-def _look(marks: list[str]) -> dict[str, Any]:
-    """What a node has: its code, and those of the files that it does not see."""
-    end = time.monotonic() + PATIENCE
+def _look(marks: list[str], patience: float) -> dict[str, Any]:
+    """What a node has: its code, and those of the files that it does not see after so many seconds."""
+    end = time.monotonic() + patience
     while (missing := [mark for mark in marks if not Path(mark).exists()]) and time.monotonic() < end:
         time.sleep(0.2)
     return {"code": _code(), "version": _version(), "missing": missing}
