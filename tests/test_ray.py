@@ -104,6 +104,24 @@ class Watched(Display):
             act()
 
 
+WAITS = """import os, time
+        from pathlib import Path
+        Path({folder!r}, f"began-{{os.getpid()}}").touch()
+        end = time.monotonic() + {patience}
+        while not Path({folder!r}, "go").exists() and time.monotonic() < end:
+            time.sleep(0.02)"""
+
+
+@pytest.fixture
+def waits(tmp_path) -> Path:
+    """A method that waits for the file `go`."""
+    return tiny.plugin(tmp_path, "waits", WAITS.format(folder=str(tmp_path), patience=PATIENCE))
+
+
+def began(folder: Path) -> list[int]:
+    return [int(path.name.partition("-")[2]) for path in folder.glob("began-*")]
+
+
 # -- on this machine ---------------------------------------------------------------------------------------
 
 
@@ -133,6 +151,37 @@ def test_ray_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves(t
     assert not [p for p in tree() if "ray" in p.name() or any("/ray/" in word for word in p.cmdline())]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupted_run_leaves_no_process_behind_and_can_be_resumed(tmp_path, waits, times):
+    """As a terminal does it: to the whole group of processes, Ray's among them."""
+    words = ["run", "--all", f"--suite={tiny.suite_file(tmp_path, {'methods': ['waits', 'fine_tune']})}", "--jobs=1"]
+    words += [f"--plugin={waits}", "--executor=ray", *tiny.places(tmp_path)]
+    command = [sys.executable, "-m", "benchmark", *words]
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    driver = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=_heed_interrupts, **pipes)
+    until(lambda: began(tmp_path) or driver.poll() is not None)
+    started = tree(psutil.Process(driver.pid))
+    os.killpg(driver.pid, signal.SIGINT)
+    if times == 2:
+        time.sleep(0.5)
+        os.killpg(driver.pid, signal.SIGINT)
+    else:
+        (tmp_path / "go").touch()
+    said = driver.communicate(timeout=PATIENCE)[1]
+    assert driver.returncode == 130 and "type the same command again to go on from here" in said
+    until(lambda: not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    assert len(Records(tmp_path / "results").keys()) == 2 - times
+    (tmp_path / "go").touch()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+    assert len(Records(tmp_path / "results").keys()) == 2
+
+
+def _heed_interrupts() -> None:
+    """A shell lets what it starts in the background ignore them, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # -- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -159,12 +208,6 @@ def test_an_address_is_for_executors_that_know_clusters():
 # -- on two nodes ------------------------------------------------------------------------------------------
 
 NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
-WAITS = """import os, time
-        from pathlib import Path
-        Path({folder!r}, f"began-{{os.getpid()}}").touch()
-        end = time.monotonic() + {patience}
-        while not Path({folder!r}, "go").exists() and time.monotonic() < end:
-            time.sleep(0.02)"""
 
 
 @pytest.fixture(scope="module")
@@ -184,16 +227,6 @@ def second(cluster) -> Iterator[Any]:
     yield node
     if node in cluster.worker_nodes:
         cluster.remove_node(node)
-
-
-@pytest.fixture
-def waits(tmp_path) -> Path:
-    """A method that waits for the file `go`."""
-    return tiny.plugin(tmp_path, "waits", WAITS.format(folder=str(tmp_path), patience=PATIENCE))
-
-
-def began(folder: Path) -> list[int]:
-    return [int(path.name.partition("-")[2]) for path in folder.glob("began-*")]
 
 
 @contextmanager
