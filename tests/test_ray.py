@@ -1,9 +1,6 @@
 """Jobs as Ray tasks: the records of one process, on one node or two, whatever is lost on the way. All on 127.0.0.1."""
 
 import os
-
-os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}  # read when Ray is imported
-
 import signal
 import socket
 import subprocess
@@ -27,7 +24,7 @@ from benchmark.plan import Plan
 from benchmark.runner import Summary, execute
 from benchmark.specs import Record
 from benchmark.store import Records
-from tests import tiny
+from tests import clusters, tiny
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300.0
@@ -207,30 +204,22 @@ def test_an_address_is_for_executors_that_know_clusters():
 
 # -- on two nodes ------------------------------------------------------------------------------------------
 
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    yield made
-    made.shutdown()
+    with clusters.head() as made:
+        yield made
 
 
 @pytest.fixture
 def second(cluster) -> Iterator[Any]:
-    """The node beside the head, of which a test may dispose."""
-    node = cluster.add_node(**NODE)
-    cluster.wait_for_nodes()
-    yield node
-    if node in cluster.worker_nodes:
-        cluster.remove_node(node)
+    """The node beside the head."""
+    with clusters.another_node(cluster) as node:
+        yield node
 
 
 @contextmanager
-def while_two_wait(folder: Path, act: Callable[[], None]) -> Iterator[None]:
+def while_two_wait(folder: Path, act: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Beside what is done inside: once two jobs wait, do something, then let all go on."""
 
     def watch() -> None:
@@ -339,6 +328,17 @@ def test_nodes_with_other_code_or_other_folders_and_clusters_without_gpus_are_re
             f"node 127.0.0.1 does not see {tmp_path / 'store'}; "
             "--store and --results must lie where all nodes see them."
         )
+
+
+@pytest.mark.slow
+def test_a_job_sees_the_gpu_that_ray_gave_it_alone(tmp_path, cluster):
+    body = WAITS.format(folder=str(tmp_path), patience=PATIENCE)
+    body += '\n        raise RuntimeError(os.environ["CUDA_VISIBLE_DEVICES"])'
+    work = planned(tmp_path, {"seeds": 2, "methods": ["tells"]}, [tiny.plugin(tmp_path, "tells", body)])
+    with clusters.another_node(cluster, num_cpus=2, num_gpus=2), while_two_wait(tmp_path):
+        run(work, address=cluster.address, gpus_per_job=1.0)
+    said = [record.error.strip().splitlines()[-1] for record in records(tmp_path)["tells"]]
+    assert sorted(said) == ["RuntimeError: 0", "RuntimeError: 1"]
 
 
 @pytest.mark.slow
