@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report
 from benchmark.runner import Limits, Summary, execute
-from benchmark.shards import parse_shard, split
+from benchmark.parts import parse_shard, split
 from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
 

@@ -16,7 +16,7 @@ COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(comp
 LIGHT = (
     "errors", "registry", "specs", "components", "api", "store", "provenance", "stats", "history", "report",
     "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
-    "scoring", "populations", "shards",
+    "scoring", "populations", "parts",
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ for name in {modules!r}:
 
 CHECKS = {"smoke", "trials", "conformance"}
 COMMANDS = CHECKS | {"cli", "session", "catalogue", "runner", "display"}
-COMMANDS |= {"plan", "shards", "executors", "report", "history", "warm"}
+COMMANDS |= {"plan", "parts", "executors", "report", "history", "warm"}
 WORK = {"jobs", "observe", "relearning", "scoring", "populations", "cost"}
 MODELS = {"training", "input_gradients", "learners", "data", "decoding"}
 NEVER = {
@@ -90,7 +90,7 @@ NEVER = {
     "errors": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "components": COMMANDS | WORK | MODELS,
     "plan": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
-    "shards": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
+    "parts": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
     "display": {"cli", "session", "catalogue", "runner", "executors", "report", "history"} | WORK | MODELS,
     "catalogue": {"cli", "session"} | WORK | MODELS | CHECKS,
     "session": {"cli"} | CHECKS,

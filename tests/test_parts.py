@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmark import cli, session
 from benchmark.errors import BenchmarkError
 from benchmark.plan import Known, Options, Plan, make_plan
-from benchmark.shards import deal, parse_shard, split
+from benchmark.parts import deal, parse_shard, split
 from benchmark.store import PopulationRecords, Records
 from tests import tiny
 
