@@ -19,18 +19,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError, UndeclaredAccess
+from benchmark.errors import BenchmarkError, Diverged, UndeclaredAccess
+from benchmark.metric_api import (
+    Finding,
+    Metric,
+    MetricInfo,
+    Outputs,
+    Population,
+    PopulationMetric,
+    References,
+    Value,
+    register_metric,
+)
 from benchmark.registry import register
-from benchmark.specs import Goal, Optimisation, Role, Signal, SplitSpec, Tier, Unit
+from benchmark.specs import PARADIGMS, Optimisation, Signal, SplitSpec
 
 if TYPE_CHECKING:
+    from benchmark.curvature import (
+        Sample,
+        class_fisher_diagonal,
+        conjugate_gradients,
+        fisher_product,
+        per_weight,
+        single_gradients,
+        summed_gradient,
+    )
     from benchmark.data import Batch, ExampleSet, ImageData, Mixture
     from benchmark.decoding import decode_images
+    from benchmark.edits import add_noise, kernels
     from benchmark.importance import (
         as_function,
         batch_gradients,
@@ -69,6 +90,16 @@ if TYPE_CHECKING:
         with_copies,
     )
     from benchmark.relabelling import Relabelling
+    from benchmark.shards import ShardedRequest
+    from benchmark.steps import (
+        GradientMethod,
+        epochs_on_retain,
+        half_cosine,
+        optimise_apart,
+        prepared,
+        teacher_and_student,
+        utility,
+    )
     from benchmark.training import (
         Descent,
         Term,
@@ -82,63 +113,40 @@ if TYPE_CHECKING:
         train,
     )
 
-PARADIGMS = frozenset({"supervised", "simclr", "moco", "byol"})
 CONTRASTIVE = PARADIGMS - {"supervised"}
 SETS = frozenset({"forget", "retain", "third_party"})
-Needs = Literal["run", "relearning", "seeds", "pairs", "ensemble"]
+ARTEFACTS = "artefacts"
 
-_TORCH_NAMES = {
-    "Batch": "benchmark.data",
-    "ExampleSet": "benchmark.data",
-    "ImageData": "benchmark.data",
-    "Mixture": "benchmark.data",
-    "decode_images": "benchmark.decoding",
-    "as_function": "benchmark.importance",
-    "batch_gradients": "benchmark.importance",
-    "dampen": "benchmark.importance",
-    "energy_of": "benchmark.importance",
-    "example_gradients": "benchmark.importance",
-    "fisher_diagonal": "benchmark.importance",
-    "loss_of": "benchmark.importance",
-    "mean_absolute": "benchmark.importance",
-    "mean_gradient": "benchmark.importance",
-    "mean_square": "benchmark.importance",
-    "saliency": "benchmark.importance",
-    "top_mask": "benchmark.importance",
-    "GradientPenaltyTerm": "benchmark.input_gradients",
-    "GradientReading": "benchmark.input_gradients",
-    "Learner": "benchmark.learners.base",
-    "answers": "benchmark.mechanics",
-    "at_rest": "benchmark.mechanics",
-    "edit_weights": "benchmark.mechanics",
-    "half_squared_distance": "benchmark.mechanics",
-    "kl": "benchmark.mechanics",
-    "logits_over": "benchmark.mechanics",
-    "loss_term": "benchmark.mechanics",
-    "names_in": "benchmark.mechanics",
-    "plain_views": "benchmark.mechanics",
-    "pointwise_distance": "benchmark.mechanics",
-    "relational_distance": "benchmark.mechanics",
-    "replace_parts": "benchmark.mechanics",
-    "seen_features": "benchmark.mechanics",
-    "sign_step": "benchmark.mechanics",
-    "split_blocks": "benchmark.mechanics",
-    "steps_of": "benchmark.mechanics",
-    "views_with_other_positives": "benchmark.mechanics",
-    "weights_of": "benchmark.mechanics",
-    "with_copies": "benchmark.mechanics",
-    "Relabelling": "benchmark.relabelling",
-    "Descent": "benchmark.training",
-    "Term": "benchmark.training",
-    "UnlearningRequest": "benchmark.training",
-    "copy_of": "benchmark.training",
-    "frozen_statistics": "benchmark.training",
-    "full_precision": "benchmark.training",
-    "optimisation_of": "benchmark.training",
-    "optimise": "benchmark.training",
-    "remember_only": "benchmark.training",
-    "train": "benchmark.training",
+_LAZY = {
+    "benchmark.curvature": (
+        "Sample class_fisher_diagonal conjugate_gradients fisher_product per_weight single_gradients summed_gradient"
+    ),
+    "benchmark.data": "Batch ExampleSet ImageData Mixture",
+    "benchmark.decoding": "decode_images",
+    "benchmark.edits": "add_noise kernels",
+    "benchmark.importance": (
+        "as_function batch_gradients dampen energy_of example_gradients fisher_diagonal loss_of mean_absolute "
+        "mean_gradient mean_square saliency top_mask"
+    ),
+    "benchmark.input_gradients": "GradientPenaltyTerm GradientReading",
+    "benchmark.learners.base": "Learner",
+    "benchmark.mechanics": (
+        "answers at_rest edit_weights half_squared_distance kl logits_over loss_term names_in plain_views "
+        "pointwise_distance relational_distance replace_parts seen_features sign_step split_blocks steps_of "
+        "views_with_other_positives weights_of with_copies"
+    ),
+    "benchmark.relabelling": "Relabelling",
+    "benchmark.shards": "ShardedRequest",
+    "benchmark.steps": (
+        "GradientMethod epochs_on_retain half_cosine optimise_apart prepared teacher_and_student utility"
+    ),
+    "benchmark.training": (
+        "Descent Term UnlearningRequest copy_of frozen_statistics full_precision optimisation_of optimise "
+        "remember_only train"
+    ),
 }
+HOMES = {name: module for module, names in _LAZY.items() for name in names.split()}
+"""Name -> the module that it comes from, for what needs torch and is imported when it is first asked for."""
 
 __all__ = [
     "CONTRASTIVE",
@@ -148,9 +156,11 @@ __all__ = [
     "Dataset",
     "DatasetInfo",
     "Descent",
+    "Diverged",
     "ExampleSet",
     "Executor",
     "Finding",
+    "GradientMethod",
     "GradientPenaltyTerm",
     "GradientReading",
     "ImageData",
@@ -166,29 +176,38 @@ __all__ = [
     "PopulationMetric",
     "References",
     "Relabelling",
+    "Sample",
     "Scenario",
+    "ShardedRequest",
     "Signal",
     "SplitSpec",
     "Term",
     "UndeclaredAccess",
     "UnlearningRequest",
     "Value",
+    "add_noise",
     "answers",
     "as_function",
     "at_rest",
     "batch_gradients",
     "bounded",
     "choice",
+    "class_fisher_diagonal",
+    "conjugate_gradients",
     "copy_of",
     "dampen",
     "decode_images",
     "edit_weights",
     "energy_of",
+    "epochs_on_retain",
     "example_gradients",
     "fisher_diagonal",
+    "fisher_product",
     "frozen_statistics",
     "full_precision",
+    "half_cosine",
     "half_squared_distance",
+    "kernels",
     "kl",
     "logits_over",
     "loss_of",
@@ -199,8 +218,11 @@ __all__ = [
     "names_in",
     "optimisation_of",
     "optimise",
+    "optimise_apart",
+    "per_weight",
     "plain_views",
     "pointwise_distance",
+    "prepared",
     "register_dataset",
     "register_executor",
     "register_learner",
@@ -213,10 +235,14 @@ __all__ = [
     "saliency",
     "seen_features",
     "sign_step",
+    "single_gradients",
     "split_blocks",
     "steps_of",
+    "summed_gradient",
+    "teacher_and_student",
     "top_mask",
     "train",
+    "utility",
     "views_with_other_positives",
     "weights_of",
     "with_copies",
@@ -225,11 +251,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What needs torch is imported when it is first asked for: reports read metric metadata without it."""
-    if name not in _TORCH_NAMES:
+    if name not in HOMES:
         raise AttributeError(f"module 'benchmark.api' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_TORCH_NAMES[name]), name)
+    return getattr(import_module(HOMES[name]), name)
 
 
 # -- methods -----------------------------------------------------------------------------------------------
@@ -265,6 +291,12 @@ class MethodInfo:
     contrastive: Mapping[str, Any]
     oracle: bool
     optimises: frozenset[Signal]
+    cost: str = ""
+    preset_scenarios: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def scenarios_of(self, name: str) -> frozenset[str] | None:
+        """Where the method is applicable, or the preset that its whole name says; None is everywhere."""
+        return self.preset_scenarios.get(name.partition("[")[2].rstrip("]"), self.scenarios)
 
 
 def register_method(
@@ -278,23 +310,30 @@ def register_method(
     contrastive: Mapping[str, Any] | None = None,
     oracle: bool = False,
     optimises: Collection[Signal] = (),
+    cost: str = "",
+    preset_scenarios: Mapping[str, Collection[str]] | None = None,
 ) -> Callable[[type], type]:
     """Register an unlearning method.
 
     Args:
         name: Its name on the command line and in tables.
         paper: Authors, title, venue or arXiv id.
-        uses: The sets it is given: any of forget, retain, third_party. Others raise when touched.
+        uses: The sets it is given: any of forget, retain, third_party. Others raise when touched. Beside them
+            "artefacts", what training in shards left: such a method runs where the task's models are trained so.
         paradigms: Where it is applicable.
         scenarios: Where it is applicable; None is everywhere.
         presets: Named parameter sets, run as `name[preset]`.
         contrastive: Defaults that differ on contrastive learners.
         oracle: True for exact retraining, whose distance to the retrained model is the oracle floor.
         optimises: Signals that are its own objective on forget images; numbers made from them do not rank it.
+        cost: In passes over the sets with default parameters, such as "F + 10 (R + F)": R, F and T are a forward and
+            backward pass over retain, forget, third party, f(·) is forward alone, d(·) a double backward, E the
+            recipe's epochs. For tables only, so no content key holds it.
+        preset_scenarios: Preset -> where it is applicable, if that is not where the method is.
     """
-    unknown = set(uses) - SETS
+    unknown = set(uses) - SETS - {ARTEFACTS}
     if unknown:
-        raise BenchmarkError(f"method {name!r}: uses={sorted(unknown)} is not among {sorted(SETS)}.")
+        raise BenchmarkError(f"method {name!r}: uses={sorted(unknown)} is not among {sorted({*SETS, ARTEFACTS})}.")
     info = MethodInfo(
         name,
         paper,
@@ -305,8 +344,12 @@ def register_method(
         contrastive or {},
         oracle,
         frozenset(optimises),
+        cost,
+        {preset: frozenset(names) for preset, names in (preset_scenarios or {}).items()},
     )
-    return _with_info("method", name, info)
+    if lost := set(info.preset_scenarios) - set(info.presets):
+        raise BenchmarkError(f"method {name!r}: preset_scenarios={sorted(lost)} is not among {sorted(info.presets)}.")
+    return register("method", name, info)
 
 
 def bounded(default: float | int | None, low: float, high: float) -> Any:
@@ -376,7 +419,7 @@ def register_dataset(
         std: Channel deviations that learners divide by.
     """
     info = DatasetInfo(name, title, licence, citation, classes, shape, tuple(mean), tuple(std))
-    return _with_info("dataset", name, info)
+    return register("dataset", name, info)
 
 
 class Scenario(ABC):
@@ -403,149 +446,12 @@ class Scenario(ABC):
 
 def register_scenario(name: str, *, description: str) -> Callable[[type], type]:
     """Register a scenario. A name used as `name:ARGUMENT` sets the class's first field."""
-    return _with_info("scenario", name, description)
+    return register("scenario", name, description)
 
 
 def register_learner(name: str, *, description: str, paper: str) -> Callable[[type], type]:
     """Register a learner; its name is its paradigm."""
-    return _with_info("learner", name, {"description": description, "paper": paper})
-
-
-# -- metrics -----------------------------------------------------------------------------------------------
-
-Outputs = Mapping[str, NDArray[Any]]
-"""What was observed of one model: `forget/logits` [n, C], `test/labels` [n], `retain/features` [n, D], …"""
-
-
-@dataclass(frozen=True)
-class References:
-    """The outputs that a model is held against, and a place for what need not be computed for each model anew."""
-
-    original: Outputs
-    retrained: Outputs
-    memo: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
-
-
-@dataclass(frozen=True)
-class Population:
-    """Outputs of many models of one task, one per seed: what population metrics read beside the models they score.
-
-    Attributes:
-        seeds: [S] training seeds, increasing. Where the task's split is in pairs, 2j and 2j+1 share one pool.
-        original: The models before unlearning, in the order of the seeds.
-        retrained: Models that never saw the pool, in the same order.
-        paired: Whether every seed has its partner, who forgot what this one was never shown.
-    """
-
-    seeds: tuple[int, ...]
-    original: Sequence[Outputs]
-    retrained: Sequence[Outputs]
-    paired: bool
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a metric's number means: feeds tables, axes and ranks. Headline numbers are columns of the leaderboard."""
-
-    label: str
-    goal: Goal
-    role: Role = "info"
-    unit: Unit = "fraction"
-    attack: bool = False
-    headline: bool = False
-    signal: Signal | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One number of a population, with what it is made of.
-
-    Attributes:
-        value: The number.
-        n: Examples that it rests on.
-        low: Lower end of its 95 % interval, where there is one.
-        high: Upper end.
-        per_seed: [S] where the number is a mean over seeds.
-        per_example: [n] where it is a mean over the examples of the pool, in the order of their indices.
-    """
-
-    value: float
-    n: int
-    low: float | None = None
-    high: float | None = None
-    per_seed: Sequence[float] = ()
-    per_example: Sequence[float] = ()
-
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """A registered family of numbers."""
-
-    name: str
-    paradigms: frozenset[str]
-    values: Mapping[str, Value]
-    source: str
-    tier: Tier
-    needs: Needs
-
-
-class Metric(ABC):
-    """Scores saved outputs, never a live model."""
-
-    @abstractmethod
-    def compute(self, outputs: Outputs, references: References) -> dict[str, float]:
-        """Value name -> number, for one model; a value that its outputs do not allow is left out."""
-
-    def sizes(self, outputs: Outputs) -> dict[str, int]:
-        """Value name -> number of examples that it rests on."""
-        raise NotImplementedError
-
-    def intervals(self, outputs: Outputs) -> dict[str, tuple[float, float]]:
-        """Value name -> 95 % interval from this model's examples alone, where there is one."""
-        return {}
-
-    def notes(self, outputs: Outputs) -> dict[str, str]:
-        """Value name -> why the number cannot be ranked, such as "too few non-members"."""
-        return {}
-
-    def scores(self, outputs: Outputs) -> dict[str, dict[str, NDArray[np.float64]]]:
-        """For attacks: value name -> set name -> [n] scores, larger = more member-like."""
-        return {}
-
-
-class PopulationMetric(ABC):
-    """Scores the saved outputs of many seeds' models together."""
-
-    @abstractmethod
-    def compute(self, models: Sequence[Outputs], population: Population) -> dict[str, Finding]:
-        """Value name -> finding for one model per seed: the unlearned ones, the originals, or retrained ones.
-
-        It is asked about retrained models only if all its goals are `match_retrained`.
-        """
-
-
-def register_metric(
-    name: str,
-    *,
-    values: Mapping[str, Value],
-    source: str,
-    paradigms: Collection[str] = PARADIGMS,
-    tier: Tier = "every_run",
-    needs: Needs = "run",
-) -> Callable[[type], type]:
-    """Register a metric family with the meaning of each of its numbers.
-
-    Args:
-        name: Its name in suites.
-        values: Each number that it may give, with its meaning.
-        source: Authors, title, venue or arXiv id.
-        paradigms: Where it is defined.
-        tier: The group by which suites choose it.
-        needs: What it reads: one "run", or also what "relearning" leaves of it; for a PopulationMetric all "seeds" of a
-            task, seeds in "pairs" that forget complementary halves of a pool, or an "ensemble": such pairs on one pool
-            for all seeds.
-    """
-    return _with_info("metric", name, MetricInfo(name, frozenset(paradigms), dict(values), source, tier, needs))
+    return register("learner", name, {"description": description, "paper": paper})
 
 
 # -- executors ---------------------------------------------------------------------------------------------
@@ -584,17 +490,9 @@ class Executor(ABC):
 
 def register_executor(name: str, *, description: str) -> Callable[[type], type]:
     """Register an executor for `run --executor`."""
-    return _with_info("executor", name, description)
+    return register("executor", name, description)
 
 
 def info_of(component: Any) -> Any:
     """What the decorator said of a component or its class."""
     return component._benchmark_info
-
-
-def _with_info(kind: str, name: str, info: Any) -> Callable[[type], type]:
-    def decorate(target: type) -> type:
-        target._benchmark_info = info  # type: ignore[attr-defined]
-        return register(kind, name, info)(target)
-
-    return decorate

@@ -10,14 +10,22 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import registry
-from benchmark.api import Method, MethodInfo, MetricInfo
+from benchmark.api import PARADIGMS, Method, MethodInfo, MetricInfo
 from benchmark.components import build
 from benchmark.errors import BenchmarkError, UnknownName
 from benchmark.plan import SUITES
 from benchmark.specs import load_suite, suite_names
 
 Row = dict[str, Any]
+COST = (
+    "access: F forget, R retain, T third party, A artefacts of training. cost: passes with default parameters; "
+    "F, R, T: forward and backward, f(·): forward alone, d(·): double backward, E: epochs of the recipe."
+)
 KINDS = {f"{kind}s": kind for kind in registry.KINDS} | {"tasks": "task", "suites": "suite"}
+
+
+TABLES = ("parameters", "presets", "values")
+"""What of a page are rows."""
 
 
 def rows(kinds: str, suite: str, plugins: Sequence[Path]) -> list[Row]:
@@ -42,8 +50,10 @@ def rows(kinds: str, suite: str, plugins: Sequence[Path]) -> list[Row]:
 
 def table(kind: str, content: list[Row]) -> Table:
     """Rows as a table for the terminal."""
-    shown = Table(title=kind, title_justify="left", header_style="bold")
+    caption = COST if kind == "methods" else None
+    content = [_shortened(row) for row in content] if kind == "methods" else content
     columns = list(dict.fromkeys(key for row in content for key in row))
+    shown = Table(title=kind, title_justify="left", header_style="bold", caption=caption, caption_justify="left")
     for column in columns:
         shown.add_column(column.replace("_", " "), overflow="fold")
     for row in content:
@@ -60,11 +70,15 @@ def methods_of(targets: Sequence[str], everything: bool = False) -> list[str]:
 
     Raises:
         UnknownName: If nothing has a name.
-        BenchmarkError: If a file is not there, cannot be read, or has no method.
+        BenchmarkError: If a file is not there or has no method; if what is named cannot be imported.
     """
     chosen = registry.names("method") if everything else []
     for target in targets:
-        chosen += _methods_in(Path(target).resolve()) if target.endswith(".py") else registry.match("method", target)
+        found = _methods_in(Path(target).resolve()) if target.endswith(".py") else registry.match("method", target)
+        if target.endswith(".py") or target in found:
+            for name in found:
+                registry.get("method", name.partition("[")[0])
+        chosen += found
     return [name for name in registry.names("method") if {name, name.partition("[")[0]} & set(chosen)]
 
 
@@ -109,9 +123,9 @@ def page(content: Row) -> RenderableType:
     lines = [
         Text.assemble((f"{key.replace('_', ' ')}: ", "bold"), _words(value))
         for key, value in content.items()
-        if key not in ("parameters", "values") and value not in ("", None, [], {})
+        if key not in TABLES and value not in ("", None, [], {})
     ]
-    tables = [table(key, content[key]) for key in ("parameters", "values") if content.get(key)]
+    tables = [table(key, content[key]) for key in TABLES if content.get(key)]
     return Group(*lines, *tables)
 
 
@@ -140,11 +154,13 @@ def _method_row(name: str, target: type, info: MethodInfo) -> Row:
     on_classifiers: Method = build(target, preset, name)
     on_encoders: Method = build(target, {**info.contrastive, **preset}, name)
     methods = {p: on_classifiers if p == "supervised" else on_encoders for p in sorted(info.paradigms)}
+    scenarios = info.scenarios_of(name)
     return {
         "paper": info.paper,
         "learners": [paradigm for paradigm, method in methods.items() if method.refuses(paradigm) is None],
-        "scenarios": "all" if info.scenarios is None else sorted(info.scenarios),
+        "scenarios": "all" if scenarios is None else sorted(scenarios),
         "access": sorted(set().union(*(method.reads() for method in methods.values()))),
+        "cost": "" if preset else info.cost,
     }
 
 
@@ -157,8 +173,9 @@ def _more(kind: str, name: str) -> Row:
     more: Row = {}
     if kind == "method":
         info: MethodInfo = component.info
+        presets = [{"name": preset, "sets": dict(sets)} for preset, sets in sorted(info.presets.items())]
         defaults = dict(info.contrastive)
-        more = {"presets": sorted(info.presets), "defaults_on_encoders": defaults, "preset": _preset(name, info)}
+        more = {"defaults_on_encoders": defaults, "preset": _preset(name, info), "presets": presets}
     if kind == "dataset":
         more = {"citation": component.info.citation}
     if kind == "metric":
@@ -167,8 +184,15 @@ def _more(kind: str, name: str) -> Row:
             "values": [{"name": n, "label": v.label, "goal": v.goal, "role": v.role} for n, v in values.values.items()]
         }
     if dataclasses.is_dataclass(component.target):
-        more["parameters"] = [_parameter(field) for field in dataclasses.fields(component.target)]
+        more["parameters"] = [_parameter(field) for field in _own_first(component.target)]
     return more
+
+
+def _own_first(target: Any) -> list["dataclasses.Field[Any]"]:
+    """Its fields as its class body has them, then what it inherits."""
+    own = list(vars(target).get("__annotations__", {}))
+    place = {name: number for number, name in enumerate(own)}
+    return sorted(dataclasses.fields(target), key=lambda field: place.get(field.name, len(own)))
 
 
 def _parameter(field: "dataclasses.Field[Any]") -> Row:
@@ -205,7 +229,19 @@ def _task_row(task: Any) -> Row:
     }
 
 
+def _shortened(row: Row) -> Row:
+    """A method's row for eighty columns: initials of the sets, one word for all learners, no paper twice."""
+    short = row | ({"paper": ""} if "[" in row["name"] else {})
+    if "access" in row:
+        short["access"] = " ".join(name[0].upper() for name in row["access"]) or "none"
+    if row.get("learners") == sorted(PARADIGMS):
+        short["learners"] = "all"
+    return short
+
+
 def _words(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {entry}" for key, entry in value.items())
     return str(value)

@@ -159,12 +159,21 @@ def plan_command(
     plugin: PluginOption = None,
     fresh: FreshOption = False,
     shard: ShardOption = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Instead: what is computed again since this revision, and why.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would run, what is cached, and what it will cost."""
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
+    if since is not None:
+        from benchmark.since import in_words
+
+        content = session.since(suite, options, since, task, method, seeds, metrics, plugin)
+        print(json.dumps(content) if as_json else in_words(content))
+        return
     plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
     _print_plan(plan, options, jobs, as_json)
 

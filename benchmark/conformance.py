@@ -52,13 +52,12 @@ class Verdict:
 
 
 def examine(name: str) -> list[Verdict]:
-    """A verdict for each learner that a method, or a preset (`name[preset]`), applies to.
-
-    Raises:
-        BenchmarkError: If the method's file cannot be imported.
-    """
+    """A verdict for each learner that a method, or a preset (`name[preset]`), applies to."""
     verdicts = []
-    paradigms = sorted(registry.get("method", name.partition("[")[0]).info.paradigms)
+    try:
+        paradigms = sorted(registry.get("method", name.partition("[")[0]).info.paradigms)
+    except BenchmarkError as error:
+        return [Verdict(name, "none", failed={"can be made": str(error)}, open=[*CHECKS])]
     with trials.as_in_a_job():
         for paradigm in paradigms:
             try:

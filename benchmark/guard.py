@@ -59,12 +59,14 @@ def ended(status: str, error: str, output: bytes = b"") -> Result:
 def cause_of_death(code: int | None) -> str:
     """An exit code in words."""
     if code is not None and code < 0:
+        names = {number.value: number.name for number in signal.Signals}
         hint = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
-        return f"the worker was killed by {signal.Signals(-code).name}{hint}."
+        return f"the worker was killed by {names.get(-code, f'signal {-code}')}{hint}."
     return f"the worker died with exit code {code}."
 
 
 def _guarded(driver: Connection, work: Work, job: dict[str, Any], more: tuple[Any, ...]) -> Result:
+    """Start a job, watch it, and clear up after it."""
     fork = multiprocessing.get_context("fork")
     result, into = fork.Pipe(duplex=False)
     output, printed = fork.Pipe(duplex=False)

@@ -21,18 +21,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark import registry
-from benchmark.api import Method, Outputs, Population, info_of
-from benchmark.components import build, make
+from benchmark.api import ARTEFACTS, Method, Outputs, Population, info_of
+from benchmark.components import build
 from benchmark.cost import Stages, energy, peak_memory
-from benchmark.data import Coins, DataCache, ExampleSet, Forbidden, ImageData, TaskData, join, split_task
+from benchmark.data import Forbidden
 from benchmark.errors import BenchmarkError, Diverged
 from benchmark.learners.base import Learner
-from benchmark.learners.factory import build_learner
+from benchmark.models import TRAINED_ON, Models
 from benchmark.observe import observe
 from benchmark.populations import measure, stacked, together
 from benchmark.provenance import provenance
 from benchmark.relearning import relearn
 from benchmark.scoring import ROLES, Scorer
+from benchmark.shards import ShardedRequest
 from benchmark.specs import (
     Cost,
     PopulationRecord,
@@ -45,9 +46,8 @@ from benchmark.specs import (
     derive_seed,
 )
 from benchmark.store import PopulationRecords, Records, Store
-from benchmark.training import UnlearningRequest, train
+from benchmark.training import UnlearningRequest
 
-TRAINED_ON = {"original": ("forget", "retain"), "retrained": ("retain",)}
 Ending = Status | Literal["out_of_memory"]
 
 
@@ -133,7 +133,9 @@ class Worker:
         self.device = torch.device(job.device)
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
-        self._data: TaskData | None = None
+        self.models = Models(
+            self.task, job.run.seed, job.keys, self.store, Path(job.data), self.device, self.stages, progress
+        )
         self._process = os.getpid()
 
     def do(self) -> tuple[Ending, str | None]:
@@ -166,7 +168,9 @@ class Worker:
     # The kinds of jobs
 
     def train(self) -> tuple[Status, str | None]:
-        """An original or retrained model and its outputs."""
+        """An original or retrained model and its outputs, or the model of one of its shards."""
+        if self.job.role not in TRAINED_ON:
+            self.models.shard(self.job.role, fresh=self.job.fresh)
         for place in self._places(self.job.role):
             self.outputs(place, fresh=self.job.fresh)
         return "ok", None
@@ -200,9 +204,10 @@ class Worker:
         errors = []
         for entry in self.job.batch:
             one = self._for_run(**_typed(entry))
-            one._data, one._scorer = self._data, self._scorer.observing(one._observed)
+            one.models.share_data(self.models)
+            one._scorer = self._scorer.observing(one._observed)
             status, error = one.do()
-            self._data = one._data
+            self.models.share_data(one.models)
             self.stages.add(one.stages)
             if status == "out_of_memory":
                 return status, f"{entry['role']}: {error}"
@@ -250,17 +255,19 @@ class Worker:
         found = None if fresh else self.store.arrays(key)
         if found is None:
             role, what = place.split("/")
-            learner = self._unlearned() if role == "unlearned" else self._reference(role, fresh and what == "outputs")
+            learner = (
+                self._unlearned() if role == "unlearned" else self.models.reference(role, fresh and what == "outputs")
+            )
             with self.stages.timed("observe", self.device):
                 seed = derive_seed(self.task.name, "views")  # the same for every model of the task (METRICS V7)
                 if what == "outputs":
-                    found = observe(learner, self.data, self.task.evaluation, seed, self.device)
+                    found = observe(learner, self.models.data, self.task.evaluation, seed, self.device)
                 else:
                     order = derive_seed(self.task.name, "relearning", self.job.run.seed)
                     found = relearn(
-                        learner, self.data, self.task.recipe, self.task.evaluation, order, seed, self.device
+                        learner, self.models.data, self.task.recipe, self.task.evaluation, order, seed, self.device
                     )
-            sizes = {"sizes": self.data.sizes(), "duplicates_dropped": self.data.duplicates_dropped}
+            sizes = {"sizes": self.models.data.sizes(), "duplicates_dropped": self.models.data.duplicates_dropped}
             self.store.put(key, arrays=found, meta=sizes, replace=fresh)
         return found
 
@@ -278,28 +285,13 @@ class Worker:
     def _places(self, role: str) -> list[str]:
         return [name for name in self.job.keys if name.startswith(f"{role}/")]
 
-    def _reference(self, role: str, fresh: bool = False) -> Learner:
-        """The original or retrained model: one function, two sets of indices."""
-        key = self.job.keys[role]
-        weights = None if fresh else self.store.weights(key)
-        if weights is None:
-            names = TRAINED_ON[role]
-            examples = ExampleSet(join([self.data[n] for n in names]), role, self.device, self._channels_last)
-            seed = derive_seed(self.task.name, "train", "+".join(names), self.job.run.seed)
-            with self.stages.timed("train", self.device):
-                trained = train(self._build, examples, self.task.recipe, seed, self.device, self.progress)
-            weights = trained.state_dict()
-            meta = {"seconds": self.stages.seconds["train"], "samples_seen": examples.samples_seen}
-            self.store.put(key, weights=weights, meta=meta, replace=fresh)
-        return self._loaded(weights)
-
     def unlearn(self, fresh: bool = False) -> dict[str, Any]:
         """Have the method make the unlearned model, unless the store has it; return what is noted with it."""
         key = self.job.keys["unlearned"]
         known = None if fresh else self.store.meta(key)
         if known is not None:
             return known
-        original = self._reference("original")
+        original = self.models.reference("original")
         name, params = self.job.run.method, self.job.run.params
         method: Method = build(_method_class(name), params, f"method {name!r}")
         request = self._request(method, original)
@@ -340,7 +332,9 @@ class Worker:
 
     def _flops(self, method: Method) -> int:
         """Of the same call once more, untimed: counting slows it down."""
-        original = self._reference("original")  # loaded anew, for some methods return the learner that they are given
+        original = self.models.reference(
+            "original"
+        )  # loaded anew, for some methods return the learner that they are given
         with self.stages.timed("count", self.device), FlopCounterMode(display=False) as counter:
             method.unlearn(original, self._request(method, original))
         return int(counter.get_total_flops())
@@ -351,33 +345,31 @@ class Worker:
         if weights is None:
             self.unlearn()
             weights = self.store.weights(self.job.keys["unlearned"])
-        return self._loaded(weights or {})
-
-    def _loaded(self, weights: dict[str, Tensor]) -> Learner:
-        """A learner with these weights, laid out alike whether they come from training or from the store."""
-        learner = self._build(0)
-        learner.load_state_dict(weights)
-        return learner.to(self.device).eval()
+        return self.models.loaded(weights or {})
 
     def _request(self, method: Method, original: Learner) -> UnlearningRequest:
         """What the method is handed: the sets that it declares, and stand-ins that raise for the others."""
         stand_in = {"forget": "placebo"} if self.job.run.placebo else {}
         sets: dict[str, Any] = {
-            name: ExampleSet(self.data[stand_in.get(name, name)], name, self.device, self._channels_last)
+            name: self.models.examples(self.models.data[stand_in.get(name, name)], name)
             if name in method.reads()
             else Forbidden(self.job.run.method, name)
             for name in ("forget", "retain", "third_party")
         }
-        return UnlearningRequest(
+        given: dict[str, Any] = {
             **sets,
-            recipe=self.task.recipe,
-            fresh_learner=self._build,
-            seed=derive_seed(self.task.name, "method", self.job.run.method, self.job.run.seed),
-            device=self.device,
-            scenario=self.task.scenario.name.partition(":")[0],
-            num_classes=original.num_classes,
-            progress=self.progress,
-        )
+            "recipe": self.task.recipe,
+            "fresh_learner": self.models.build,
+            "seed": derive_seed(self.task.name, "method", self.job.run.method, self.job.run.seed),
+            "device": self.device,
+            "scenario": self.task.scenario.name.partition(":")[0],
+            "num_classes": original.num_classes,
+            "progress": self.progress,
+        }
+        if ARTEFACTS not in method.reads():
+            return UnlearningRequest(**given)
+        log: list[dict[str, float]] = []
+        return ShardedRequest(**given, log=log, artefacts=self.models.artefacts(log))
 
     def record(self, status: Status, error: str | None, meta: dict[str, Any] | None = None, **found: Any) -> None:
         """Leave the run's record."""
@@ -439,12 +431,12 @@ class Worker:
         self.store.put(self.job.key, meta={"status": status, "what": what}, replace=True)
 
     def _cost(self, meta: dict[str, Any]) -> Cost:
-        trained = {role: (self.store.meta(self.job.keys[role]) or {}).get("seconds", 0.0) for role in TRAINED_ON}
+        trained = {role: self.models.cost(role) for role in TRAINED_ON}
         return Cost(
             unlearn_seconds=meta["seconds"],
             unlearn_cpu_seconds=meta["cpu_seconds"],
-            train_seconds=trained["original"],
-            retrain_seconds=trained["retrained"],
+            train_seconds=trained["original"].get("seconds", 0.0),
+            retrain_seconds=trained["retrained"].get("seconds", 0.0),
             observe_seconds=self.stages.seconds.get("observe", 0.0),
             score_seconds=self.stages.seconds.get("score", 0.0),
             unlearn_device_seconds=meta["device_seconds"],
@@ -453,6 +445,7 @@ class Worker:
             samples_seen=meta["samples_seen"],
             flops=meta.get("flops"),
             energy_joules=meta.get("energy_joules"),
+            artefact_bytes=trained["original"].get("bytes"),
             device=self.job.device,
             threads=self.job.threads,
             load_average=meta["load_average"],
@@ -460,45 +453,9 @@ class Worker:
             attempts=self.job.attempt,
         )
 
-    # What stages need
-
-    @property
-    def data(self) -> TaskData:
-        """The task's sets for this seed."""
-        if self._data is None:
-            cache = DataCache(self.store.folder / "datasets")
-            self._data = load_task(self.task, self.job.run.seed, Path(self.job.data), cache, self.job.keys["dataset"])
-        return self._data
-
-    @property
-    def _channels_last(self) -> bool:
-        return self.task.recipe.channels_last
-
-    def _build(self, seed: int) -> Learner:
-        info = registry.get("dataset", self.task.dataset.name.partition(":")[0]).info
-        images = self.data["retain"]
-        channels, classes = images.images.shape[1], len(images.classes)
-        return build_learner(self.task.learner, self.task.views, info, channels, classes, seed)
-
 
 def _typed(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"run": RunSpec.model_validate(entry["run"])}
-
-
-def load_task(task: TaskSpec, seed: int, root: Path, cache: DataCache, dataset_key: str) -> TaskData:
-    """Dataset -> sets of one task and seed; decoded once and kept in the cache under its key."""
-    dataset = make("dataset", task.dataset, task.name)
-
-    def decode() -> ImageData:
-        data: ImageData = dataset.load(root)
-        return data if task.image_size is None else data.downscaled(task.image_size)
-
-    data = cache.load(dataset_key, decode)
-    pair, second = divmod(seed, 2) if task.split.pairs else (seed, 0)
-    split_seed = derive_seed(task.name, "split", pair if task.split.seed is None else task.split.seed)
-    coins = Coins(derive_seed(task.name, "coins", pair), bool(second)) if task.split.pairs else None
-    scenario = make("scenario", task.scenario, task.name)
-    return split_task(data, scenario, task.split, task.label_noise, split_seed, coins)
 
 
 def _method_class(name: str) -> type:

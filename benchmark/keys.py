@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import ROOT, registry
+from benchmark.api import HOMES
 from benchmark.components import make
 from benchmark.specs import Ref, TaskSpec, canonical_hash
 
@@ -17,7 +18,9 @@ from benchmark.specs import Ref, TaskSpec, canonical_hash
 _DATASET_CODE = ("data.py", "decoding.py")
 _DATA_CODE = ("data.py",)
 _TRAINING_CODE = ("training.py", "learners/base.py", "learners/encoders.py", "learners/factory.py", "learners/views.py")
+_SHARDS_CODE = ("shards.py", "learners/supervised.py")
 _METHOD_CODE = ("importance.py", "input_gradients.py", "mechanics.py", "relabelling.py")
+_CHOSEN_CODE = ("curvature.py", "edits.py", "steps.py")  # of methods that import something of them
 _OBSERVING_CODE = ("observe.py", "metrics/_checks.py", "metrics/encoders.py")
 _RELEARNING_CODE = ("relearning.py",)
 _SCORING_CODE = ("scoring.py", "metrics/_checks.py", "metrics/attacks.py")
@@ -42,27 +45,34 @@ def shared_keys(task: TaskSpec, seed: int, data: str, device: str, relearns: boo
             "files": _argument_file(task.scenario),
             "split": task.split.model_dump(),
             "label_noise": task.label_noise,
-            "task": task.name,
+            "task": task.split_of or task.name,
             "seed": seed,
         }
     )
     keys = {"dataset": dataset}
     for role, sets in (("original", ["forget", "retain"]), ("retrained", ["retain"])):
-        keys[role] = canonical_hash(
-            {
-                "split": split,
-                "sets": sets,
-                "learner": task.learner.model_dump(),
-                "views": task.views,
-                "recipe": task.recipe.model_dump(),
-                "source": [source("learner", task.learner.name), _code(_TRAINING_CODE)],
-                "device": device.partition(":")[0],
-            }
-        )
+        trained = {
+            "split": split,
+            "sets": sets,
+            "learner": task.learner.model_dump(),
+            "views": task.views,
+            "recipe": task.recipe.model_dump(),
+            "source": [source("learner", task.learner.name), _code(_TRAINING_CODE)],
+            "device": device.partition(":")[0],
+        }
+        if task.in_shards and task.shards is not None:
+            trained |= {"shards": task.shards.model_dump(), "sharding": _code(_SHARDS_CODE)}
+            keys |= {shard_role(role, n): canonical_hash([trained, n]) for n in range(task.shards.count)}
+        keys[role] = canonical_hash(trained)
         keys[f"{role}/outputs"] = outputs_key(keys[role], task)
         if relearns:
             keys[f"{role}/relearning"] = relearning_key(keys[role], task, device)
     return keys
+
+
+def shard_role(role: str, shard: int) -> str:
+    """What the model of one shard is called, among keys and jobs: `original.shard0`."""
+    return f"{role}.shard{shard}"
 
 
 def run_keys(
@@ -129,15 +139,28 @@ def numbers_key(metric: str, code: str, role: str, keys: Mapping[str, str]) -> s
 
 
 def forget_sources() -> None:
-    """Read the source of components again: it may have changed since the last plan."""
+    """Read all source again: it may have changed since the last plan."""
     source.cache_clear()
+    _code.cache_clear()
 
 
 @cache
 def source(kind: str, name: str) -> str:
-    """Hash of what a component's file does, for a metric also of what it imports; read once for each plan."""
+    """Hash of what a component's file does, for metrics and methods also of what they import; once for each plan."""
     path = registry.source_path(kind, name.partition(":")[0])
-    return registry.source_hash(*(registry.source_closure(path) if kind == "metric" else [path]))
+    if kind == "metric":
+        return registry.source_hash(*registry.source_closure(path))
+    return registry.source_hash(path, *(_chosen_code(path) if kind == "method" else ()))
+
+
+def _chosen_code(path: Path) -> list[Path]:
+    """Those of _CHOSEN_CODE that a method's file imports something of, by way of the api or not."""
+    names = registry.imported_names(path)
+    if names & {"benchmark.api", "benchmark.api.*"}:  # then anything may be used
+        return [ROOT / file for file in _CHOSEN_CODE]
+    modules = {HOMES.get(name.removeprefix("benchmark.api."), name) for name in names}
+    used = {module.split(".")[1] for module in modules if module.startswith("benchmark.")}
+    return [ROOT / file for file in _CHOSEN_CODE if file.removesuffix(".py") in used]
 
 
 @cache

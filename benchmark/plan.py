@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, get_args
 
 from benchmark import ROOT, keys, registry
-from benchmark.api import Method, MethodInfo, MetricInfo
+from benchmark.api import ARTEFACTS, Method, MethodInfo, MetricInfo
 from benchmark.components import build, make
 from benchmark.errors import BenchmarkError, UnknownName
 from benchmark.specs import ENSEMBLE, LEAST_ENSEMBLE, Record, Suite, TaskSpec, Tier, canonical_hash
@@ -135,10 +135,13 @@ def make_plan(
         raise BenchmarkError(f"{place}: none of the chosen tasks asks for an ensemble; give one `ensemble = 64`.")
     for task in tasks:
         _check_components(task, f"{place}, task {task.name!r}")
-        methods = _methods_of(suite, task, options, planner.plan)
+        methods, refused = _methods_of(suite, task, options)
+        planner.plan.not_applicable += refused
         data = fingerprint(task)
         for variant, seeds, measured in _variants(suite, task, options, measures):
-            planner.add(variant, seeds, methods, data, measured)
+            fitting = _methods_of(suite, variant, options)[0] if variant.in_shards else methods
+            if variant is task or not variant.in_shards or any(_reads_artefacts(name) for name, _ in fitting):
+                planner.add(variant, seeds, fitting, data, measured)
     plan = replace(planner.plan, time_limit=suite.time_limit, exclusive=suite.exclusive)
     if plan.jobs:
         plan.estimates = _estimates(plan.jobs, history)
@@ -148,9 +151,11 @@ def make_plan(
 def _variants(
     suite: Suite, task: TaskSpec, options: Options, measures: Measures
 ) -> Iterator[tuple[TaskSpec, Sequence[int], Measures]]:
-    """A task as it stands, and as the ensemble that it may ask for; each with seeds and metrics."""
+    """A task as it stands, in shards and as an ensemble if it asks for them; each with seeds and metrics."""
     if measures.of_runs or measures.of_seeds:
         yield task, options.seeds or suite.seed_list(task), measures
+        if task.shards is not None and not task.in_shards:
+            yield task.as_sharded(), options.seeds or suite.seed_list(task), measures
     if task.ensemble and any(task.paradigm in _metric_info(name).paradigms for name in measures.of_ensembles):
         models = len(options.seeds) or task.ensemble
         if models < LEAST_ENSEMBLE or models % 2:
@@ -192,16 +197,17 @@ class _Planner:
         if not metrics:  # a record without numbers would stand before the one that has them
             metrics = _defined_for(task, chosen_metrics(["every_run"], "").of_runs, seeds)
         members: dict[str, list[dict[str, str]]] = {name: [] for name, _ in methods}
+        arms = list(_arms(task, methods))
         for seed in seeds:
-            for method, own in self._seed(task, seed, methods, data, metrics, counts=seed == seeds[0]).items():
+            for method, own in self._seed(task, seed, arms, data, metrics, counts=seed == seeds[0]).items():
                 members[method].append(own)
         if together:
             for method, params in methods:
                 self._population(task, seeds, method, params, together, members[method])
 
     def _seed(
-        self, task: TaskSpec, seed: int, methods: list[tuple[str, dict[str, Any]]], data: str, metrics: dict[str, str],
-        counts: bool,
+        self, task: TaskSpec, seed: int, arms: list[tuple[str, dict[str, Any], bool]], data: str,
+        metrics: dict[str, str], counts: bool,
     ) -> dict[str, dict[str, str]]:  # fmt: skip
         """Plan one seed; method -> keys of its run, its models and their outputs."""
         relearns = any(_metric_info(name).needs == "relearning" for name in metrics)
@@ -209,7 +215,7 @@ class _Planner:
         words = {"task": task.model_dump(), "seed": seed, "metrics": list(metrics)}
         found: dict[str, dict[str, str]] = {}
         runs: dict[str, dict[str, Any]] = {}
-        for method, params, placebo in _arms(task, methods):
+        for method, params, placebo in arms:
             own = shared | keys.run_keys(shared, task, method, params, self._device, placebo)
             key = keys.record_key(own, metrics)
             self.plan.groups.setdefault((task.name, seed), set()).add(key)
@@ -227,14 +233,22 @@ class _Planner:
         first = next(iter(runs.values()))  # of its run, training reads the task and the seed alone
         missing = [role for role in ("original", "retrained") if not self._is_observed(role, shared)]
         for role in missing:
-            trains = {"key": shared[role], "kind": "train", "role": role, "keys": shared, "needs": []}
-            self.plan.jobs[shared[role]] = first | trains
+            parts = [name for name in shared if name.startswith(f"{role}.") and not self._is_stored(shared[name])]
+            for name in parts:
+                self._train(first, name, shared, [])
+            self._train(first, role, shared, parts)
         scored = [key for key, job in runs.items() if not missing and self._is_observed("unlearned", job["keys"])]
         if scored:
             self._score([runs.pop(key) for key in scored])
         for key, job in runs.items():
             self.plan.jobs[key] = job | {"needs": [shared[role] for role in missing]}
         return found
+
+    def _train(self, first: dict[str, Any], role: str, shared: dict[str, str], parts: list[str]) -> None:
+        """The job of a shared model, or of one of the shards that it is put together from."""
+        needs = [shared[name] for name in parts]
+        what = {"key": shared[role], "kind": "train", "role": role, "keys": shared, "needs": needs}
+        self.plan.jobs[shared[role]] = first | what
 
     def _score(self, jobs: list[dict[str, Any]]) -> None:
         """One job for the runs of a seed whose outputs are there."""
@@ -274,8 +288,10 @@ class _Planner:
 
     def _is_observed(self, role: str, own: Mapping[str, str]) -> bool:
         """Whether all that metrics read of a model is stored."""
-        wanted = [key for name, key in own.items() if name.startswith(f"{role}/")]
-        return not self._fresh and all(key in self._known.stored for key in wanted)
+        return all(self._is_stored(key) for name, key in own.items() if name.startswith(f"{role}/"))
+
+    def _is_stored(self, key: str) -> bool:
+        return key in self._known.stored and not self._fresh
 
 
 def _arms(task: TaskSpec, methods: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, dict[str, Any], bool]]:
@@ -337,8 +353,14 @@ def applicability(name: str, task: TaskSpec, place: str = "") -> str | None:
     info: MethodInfo = registry.get("method", name.partition("[")[0]).info
     if task.paradigm not in info.paradigms:
         return f"not defined for {task.paradigm} learners"
+    if ARTEFACTS in info.uses and not task.in_shards:
+        where = "the task asks for no `shards`" if task.shards is None else f"see {task.as_sharded().name}"
+        return f"reads what training in shards leaves; {where}"
+    if task.in_shards and info.uses and ARTEFACTS not in info.uses:
+        return "not defined for models that were trained in shards"
     scenario = task.scenario.name.partition(":")[0]
-    if info.scenarios is not None and scenario not in info.scenarios:
+    scenarios = info.scenarios_of(name)
+    if scenarios is not None and scenario not in scenarios:
         return f"not defined for the scenario {scenario!r}"
     return build_method(name, task, place).refuses(task.paradigm)
 
@@ -382,25 +404,31 @@ def _check_components(task: TaskSpec, place: str) -> None:
             raise UnknownName("method", name, known, place)
 
 
-def _methods_of(suite: Suite, task: TaskSpec, options: Options, plan: Plan) -> list[tuple[str, dict[str, Any]]]:
-    """(name, parameters) of the methods that apply to a task; the others are noted with the reason."""
+def _reads_artefacts(name: str) -> bool:
+    return ARTEFACTS in registry.get("method", name.partition("[")[0]).info.uses
+
+
+def _methods_of(
+    suite: Suite, task: TaskSpec, options: Options
+) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[str, str, str]]]:
+    """(name, parameters) of the methods that apply to a task; (task, name, reason) of the others."""
     patterns = options.methods or suite.methods
     place = "--method" if options.methods else f"suite {suite.name!r}"
-    chosen = []
+    chosen, refused = [], []
     for name in dict.fromkeys(name for pattern in patterns for name in registry.match("method", pattern, place)):
         try:
             registry.get("method", name.partition("[")[0])
         except BenchmarkError as error:  # its file cannot be imported, which matters to those who ask for it
             if name in patterns:
                 raise
-            plan.not_applicable.append((task.name, name, str(error)))
+            refused.append((task.name, name, str(error)))
             continue
         reason = applicability(name, task, f"suite {suite.name!r}")
         if reason is None:
             chosen.append((name, resolve_method(name, task, suite.name)))
         else:
-            plan.not_applicable.append((task.name, name, reason))
-    return chosen
+            refused.append((task.name, name, reason))
+    return chosen, refused
 
 
 def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -48,6 +48,7 @@ class _Index:
 
 
 _index = _Index()
+_instead: dict[Path, Path] = {}
 
 
 def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
@@ -63,6 +64,7 @@ def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
         if known is not None and known.source != source:
             raise BenchmarkError(f"{source}: the {kind} {name!r} is already registered by {known.source}.")
         _index.components[(kind, name)] = Component(kind, name, target, info, source)
+        target._benchmark_info = info  # type: ignore[attr-defined]
         return target
 
     return decorate
@@ -87,7 +89,7 @@ def get(kind: str, name: str, where: str = "") -> Component:
         module, path = _index.files[(kind, name)]
         try:
             _import(module, path)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _index.unavailable[str(path)] = f"{type(error).__name__}: {error}"
             _index.components = {what: c for what, c in _index.components.items() if c.source != path}  # half a file
             raise BenchmarkError(f"{path}: cannot be imported: {type(error).__name__}: {error}.") from error
@@ -142,8 +144,19 @@ def plugins() -> list[str]:
 
 
 def source_hash(*paths: Path) -> str:
-    """A hash of what Python files do: comments, docstrings and layout left out."""
-    return hashlib.sha256("".join(_file_hash(path, path.stat().st_mtime_ns) for path in paths).encode()).hexdigest()
+    """A hash of what Python files do: comments, docstrings, layout and the cost that a method states left out."""
+    files = [_instead.get(path, path) for path in paths]
+    return hashlib.sha256("".join(_file_hash(file, file.stat().st_mtime_ns) for file in files).encode()).hexdigest()
+
+
+@contextmanager
+def reading(instead: Mapping[Path, Path]) -> Iterator[None]:
+    """Inside, `source_hash` reads other files in the place of some."""
+    _instead.update(instead)
+    try:
+        yield
+    finally:
+        _instead.clear()
 
 
 def source_path(kind: str, name: str) -> Path:
@@ -167,21 +180,31 @@ def source_closure(path: Path) -> list[Path]:
 @cache
 def _measures(path: Path, _mtime: int) -> list[Path]:
     """What a file imports of `benchmark.metrics` and `benchmark.stats`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):  # what is imported from a package may be a module of it
-            modules |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    names = imported_names(path)  # what is imported from a package may be a module of it
+    modules = names | {name.rpartition(".")[0] for name in names}
     ours = [name for name in modules if re.match(r"benchmark\.(metrics|stats)\b", name)]
     places = [ROOT.joinpath(*name.split(".")[1:]) for name in ours]
     files = [place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places]
     return [file for file in files if file.is_file()]
 
 
+def imported_names(path: Path) -> set[str]:
+    """`a.b` for each `import a.b` and each `from a import b` of a file; `a.*` where all is imported."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
 @cache
 def _file_hash(path: Path, _mtime: int) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _called(node) == "register_method":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "cost"]
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [statement for statement in body if not _is_bare_string(statement)]  # type: ignore[attr-defined]
@@ -224,7 +247,9 @@ def _scan() -> None:
 
 
 @contextmanager
-def _noting(place: str, errors: type[Exception] | tuple[type[Exception], ...] = Exception) -> Iterator[None]:
+def _noting(
+    place: str, errors: type[BaseException] | tuple[type[BaseException], ...] = (Exception, SystemExit)
+) -> Iterator[None]:
     """What goes wrong inside makes `place` unavailable, and stops nobody."""
     try:
         yield
@@ -249,7 +274,7 @@ def _declared(tree: ast.AST) -> Iterator[tuple[str, str]]:
         for call in node.decorator_list:
             if not (isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant)):
                 continue
-            function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            function = _called(call)
             kind, name = function.removeprefix("register_"), str(call.args[0].value)
             if not function.startswith("register_") or kind not in KINDS:
                 continue
@@ -259,6 +284,11 @@ def _declared(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 for key in presets.keys:
                     if isinstance(key, ast.Constant):
                         yield kind, f"{name}[{key.value!s}]"
+
+
+def _called(call: ast.Call) -> str:
+    """The last word of what is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _import(module: str, path: Path) -> None:

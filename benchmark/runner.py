@@ -68,9 +68,10 @@ def execute(
 ) -> Summary:
     """Run every job of a plan.
 
-    A job waits for the jobs that it needs, longest first, so that no core waits for the last one alone. One that died,
-    took too long or ran out of memory is tried up to three times. One whose need failed still runs and leaves a record
-    of the failure, unless training died each time: then no run tries that again.
+    A job waits for the jobs that it needs; of those that wait for nothing the longest goes first, so that no core waits
+    for the last one alone. One that died, took too long or ran out of memory is tried up to three times. One whose need
+    failed still runs: it makes what is missing itself, or leaves a record of the failure. But where a training died
+    each time, its runs fail with it.
 
     Args:
         plan: The jobs.
@@ -173,7 +174,7 @@ class _Run:
         if len(self._errors[key]) < ATTEMPTS:
             self._is_ready(key)
             return
-        error = f"{result['error'].rstrip()} Tried {ATTEMPTS} times."
+        error = f"{result['error'].rstrip().rstrip('.')}, tried {ATTEMPTS} times."
         if job["kind"] == "train":
             self._lost[key] = error
         self._finish(job, result | {"error": self.leave_record(job, error)})

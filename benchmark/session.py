@@ -13,10 +13,11 @@ from benchmark.api import Executor
 from benchmark.components import make
 from benchmark.display import choose, in_time
 from benchmark.errors import BenchmarkError
+from benchmark.parts import parse_shard, split
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report
 from benchmark.runner import Limits, Summary, execute
-from benchmark.parts import parse_shard, split
+from benchmark.since import touched
 from benchmark.specs import TaskSpec, load_suite
 from benchmark.store import PopulationRecords, Records, Store, remove_leftovers
 
@@ -87,22 +88,53 @@ def plan(
     Raises:
         BenchmarkError: For every mistake in names, parameters, files or folders.
     """
+    part = None if shard is None else parse_shard(shard)
+    selection = _selection(where, tasks, methods, seeds, metrics, plugins)
+    suite = load_suite(suite_name, SUITES)
+    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
+    store.check_writable()
+    known = Known(records.keys() | populations.keys(), store.keys())
+    work = make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+    return work if part is None else split(work, *part)
+
+
+def since(
+    suite_name: str,
+    where: Options,
+    rev: str,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    metrics: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+) -> dict[str, Any]:
+    """What of a suite is computed again since a revision, and why.
+
+    Raises:
+        BenchmarkError: For every mistake in names, parameters, files or folders, and for unknown revisions.
+    """
+    selection = _selection(where, tasks, methods, seeds, metrics, plugins)
+    return touched(load_suite(suite_name, SUITES), suite_name, selection, lambda task: _fingerprint(task, where), rev)
+
+
+def _selection(
+    where: Options,
+    tasks: Sequence[str] | None,
+    methods: Sequence[str] | None,
+    seeds: int | None,
+    metrics: Sequence[str] | None,
+    plugins: Sequence[Path] | None,
+) -> Options:
+    """Options with what is selected; plug-ins are known from now on."""
     for plugin in plugins or ():
         registry.add_plugin(plugin)
-    part = None if shard is None else parse_shard(shard)
-    suite = load_suite(suite_name, SUITES)
-    selection = replace(
+    return replace(
         where,
         tasks=tuple(tasks or ()),
         methods=tuple(methods or ()),
         seeds=tuple(range(seeds or 0)),
         metrics=tuple(metrics or ()),
     )
-    store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
-    store.check_writable()
-    known = Known(records.keys() | populations.keys(), store.keys())
-    work = make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
-    return work if part is None else split(work, *part)
 
 
 def rehearse(work: Plan, where: Options) -> None:
@@ -115,8 +147,8 @@ def rehearse(work: Plan, where: Options) -> None:
     if not long:
         return
     from benchmark.data import DataCache
-    from benchmark.jobs import load_task
     from benchmark.learners.factory import build_learner
+    from benchmark.models import load_task
 
     for job in {job["run"]["task"]["name"]: job for job in reversed(long)}.values():
         task = TaskSpec.model_validate(job["run"]["task"])

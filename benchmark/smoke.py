@@ -1,18 +1,29 @@
 """The smallest task there is, made from nothing: pictures of a few patterns, networks of two blocks, one epoch."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmark.api import SETS, DatasetInfo, Method, MethodInfo
+from benchmark.api import ARTEFACTS, SETS, DatasetInfo, Method, MethodInfo
 from benchmark.data import ExampleSet, Forbidden, ImageData, join
 from benchmark.learners.base import Learner
 from benchmark.learners.factory import build_learner
-from benchmark.specs import Recipe, Ref, SplitSpec, TaskSpec
+from benchmark.shards import (
+    Artefacts,
+    Cut,
+    ShardedClassifier,
+    ShardedRequest,
+    ShardTraining,
+    Weights,
+    assembled,
+    packed,
+    unpacked,
+)
+from benchmark.specs import Recipe, Ref, Shards, SplitSpec, TaskSpec
 from benchmark.training import UnlearningRequest, train
 
 CPU = torch.device("cpu")
@@ -36,7 +47,8 @@ SEED = 5
 
 def smoke_task(name: str, paradigm: str, info: MethodInfo, target: type) -> TaskSpec:
     """One epoch for a method or preset, in a scenario that it is meant for."""
-    scenario = "random" if info.scenarios is None or "random" in info.scenarios else sorted(info.scenarios)[0]
+    scenarios = info.scenarios_of(name)
+    scenario = "random" if scenarios is None or "random" in scenarios else sorted(scenarios)[0]
     known = {field.name: field.metadata for field in fields(target)}
     short = {key: max(value, known[key].get("low", value)) for key, value in SHORT.items() if key in known}
     return TaskSpec(
@@ -46,6 +58,8 @@ def smoke_task(name: str, paradigm: str, info: MethodInfo, target: type) -> Task
         scenario=Ref(name=scenario),
         split=SplitSpec(train=SIZES["forget"] + SIZES["retain"]),
         recipe=Recipe(lr=0.05, epochs=1, batch_size=8),
+        shards=Shards(count=2, slices=2) if ARTEFACTS in info.uses else None,
+        in_shards=ARTEFACTS in info.uses,
         methods={name.partition("[")[0]: short, name: short},
     )
 
@@ -79,13 +93,19 @@ def sets_of(scenario: str) -> dict[str, ImageData]:
         "retain": everything[1:] if scenario == "class" else everything,
         "third_party": gone if of_one else everything,
     }
-    return {name: pictures(size, seed=number, labels=labels[name]) for number, (name, size) in enumerate(SIZES.items())}
+    sets = {name: pictures(size, seed=n, labels=labels[name]) for n, (name, size) in enumerate(SIZES.items())}
+    return {name: replace(data, indices=data.indices + 100 * n) for n, (name, data) in enumerate(sets.items())}
 
 
 def original(task: TaskSpec) -> Learner:
     """A fresh load of the learner that was trained on the task's forget and retain sets."""
     learner = small_learner(task.paradigm)
-    learner.load_state_dict(_trained(task.paradigm, task.scenario.name, task.recipe))
+    if task.in_shards and task.shards is not None:
+        members = [small_learner(task.paradigm) for _ in range(task.shards.count)]
+        learner = ShardedClassifier(members, task.shards.vote)
+        learner.load_state_dict(assembled(list(_shards(task.scenario.name, task.shards, task.recipe))))
+    else:
+        learner.load_state_dict(_trained(task.paradigm, task.scenario.name, task.recipe))
     return learner.eval()
 
 
@@ -96,22 +116,41 @@ def _trained(paradigm: str, scenario: str, recipe: Recipe) -> dict[str, Tensor]:
     return train(lambda seed: small_learner(paradigm, seed), examples, recipe, 1, CPU).state_dict()
 
 
+@cache
+def _shards(scenario: str, how: Shards, recipe: Recipe) -> tuple[Weights, ...]:
+    """What training in shards leaves of each."""
+    data = sets_of(scenario)
+    examples = ExampleSet(join([data["forget"], data["retain"]]), "original", CPU)
+    cut, training = Cut.at_random(data, how, seed=1), _shard_training(how, recipe)
+    return tuple(packed(dict(training.states(examples, cut, shard))) for shard in range(how.count))
+
+
+def _shard_training(how: Shards, recipe: Recipe) -> ShardTraining:
+    return ShardTraining(lambda seed: small_learner("supervised", seed), how, recipe, 1, CPU)
+
+
+def _artefacts(task: TaskSpec, recipe: Recipe, log: list[dict[str, float]]) -> Artefacts:
+    """What training the original in shards left, to be gone on with in the numerics of `recipe`."""
+    assert task.shards is not None
+    data, stored = sets_of(task.scenario.name), _shards(task.scenario.name, task.shards, task.recipe)
+    cut, training = Cut.at_random(data, task.shards, seed=1), _shard_training(task.shards, recipe)
+    parts = cut.of(data["forget"]), cut.of(data["retain"])
+    return Artefacts(*parts, training, lambda shard, state: unpacked(stored[shard], state), log)
+
+
 def request_of(
     method: Method, name: str, task: TaskSpec, numerics: str = "float32", withheld: Collection[str] = ()
 ) -> UnlearningRequest:
     """What a method is handed on the task: the sets that it reads, stand-ins that raise for the others."""
     recipe = task.recipe.model_copy(update=NUMERICS[numerics])
-    data, given = sets_of(task.scenario.name), method.reads() - set(withheld)
+    data, read = sets_of(task.scenario.name), method.reads() - set(withheld)
     sets: dict[str, Any] = {
-        part: ExampleSet(data[part], part, CPU, recipe.channels_last) if part in given else Forbidden(name, part)
+        part: ExampleSet(data[part], part, CPU, recipe.channels_last) if part in read else Forbidden(name, part)
         for part in sorted(SETS)
     }
-    return UnlearningRequest(
-        **sets,
-        recipe=recipe,
-        fresh_learner=lambda seed: small_learner(task.paradigm, seed),
-        seed=SEED,
-        device=CPU,
-        scenario=task.scenario.name,
-        num_classes=CLASSES,
-    )
+    common: dict[str, Any] = {"device": CPU, "scenario": task.scenario.name, "num_classes": CLASSES}
+    given = {**sets, **common, "recipe": recipe, "seed": SEED}
+    request = UnlearningRequest(**given, fresh_learner=lambda seed: small_learner(task.paradigm, seed))
+    if not task.in_shards:
+        return request
+    return ShardedRequest(**vars(request), artefacts=_artefacts(task, recipe, request.log))

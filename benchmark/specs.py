@@ -18,6 +18,9 @@ from benchmark.errors import BenchmarkError, UnknownName
 RECORD_VERSION = 1
 LEAST_ENSEMBLE = 8
 ENSEMBLE = ".ensemble"  # between a task's name and the number of models, in the name of its ensemble
+SHARDED = ".sharded"  # between a task's name and "shards x slices"
+
+PARADIGMS = frozenset({"supervised", "simclr", "moco", "byol"})
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
@@ -101,6 +104,14 @@ class Evaluation(Spec):
     knn_neighbours: int = Field(200, ge=1)
 
 
+class Shards(Spec):
+    """Training in shards and slices: Bourtoule et al., Machine Unlearning, IEEE S&P 2021."""
+
+    count: int = Field(5, ge=1, le=20)
+    slices: int = Field(5, ge=1, le=20)
+    vote: Literal["mean", "majority"] = "mean"
+
+
 class TaskSpec(Spec):
     """Dataset x learner x scenario with a training recipe: what a method is run on."""
 
@@ -116,12 +127,20 @@ class TaskSpec(Spec):
     evaluation: Evaluation = Evaluation()
     seeds: int | None = Field(None, ge=1, description="instead of the suite's number")
     ensemble: int | None = Field(None, ge=LEAST_ENSEMBLE, multiple_of=2, description="models for population metrics")
+    shards: Shards | None = Field(None, description="of models for methods that read what training left in shards")
+    in_shards: bool = Field(False, description="the task's models are trained so")
+    split_of: Slug | None = Field(None, description="the task whose images these are; its own unless said")
     methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
 
     @model_validator(mode="after")
-    def _ensemble_can_be_named(self) -> "TaskSpec":
-        if self.ensemble is not None and len(self.name.partition(ENSEMBLE)[0]) > 64:
-            raise ValueError("a task that asks for an ensemble has a name of at most 64 letters; shorten it")
+    def _variants_can_be_named(self) -> "TaskSpec":
+        longest = 64 if self.ensemble is not None or self.shards is not None else 80
+        if len(re.split(f"{re.escape(ENSEMBLE)}|{re.escape(SHARDED)}", self.name)[0]) > longest:
+            raise ValueError("a task that asks for an ensemble or shards has a name of at most 64 letters; shorten it")
+        if (self.shards is not None or self.in_shards) and self.paradigm != "supervised":
+            raise ValueError(f"shards are defined for supervised learners, not for {self.paradigm}; leave them out")
+        if self.in_shards and self.shards is None:
+            raise ValueError("say `shards = { count = …, slices = … }` where the models are trained in shards")
         return self
 
     @property
@@ -131,13 +150,20 @@ class TaskSpec(Spec):
 
     def identity(self) -> dict[str, Any]:
         """What makes two tasks the same job: everything but how often and with which method settings."""
-        return self.model_dump(mode="json", exclude={"seeds", "methods", "ensemble"})
+        asked = {"seeds", "methods", "ensemble"}
+        return self.model_dump(mode="json", exclude=asked if self.in_shards else asked | {"shards"})
 
     def as_ensemble(self, models: int) -> "TaskSpec":
         """The same task with one pool for all seeds, of which each forgets a random half."""
         split = self.split.model_copy(update={"heldout": None, "pairs": True, "placebo": False, "seed": 0})
         name = f"{self.name}{ENSEMBLE}{models}"
         return self.model_copy(update={"name": name, "split": split, "seeds": models, "ensemble": models})
+
+    def as_sharded(self) -> "TaskSpec":
+        """The same task, images included, with models that are trained in shards."""
+        shards = self.shards or Shards()
+        name = f"{self.name}{SHARDED}{shards.count}x{shards.slices}"
+        return self.model_copy(update={"name": name, "split_of": self.name, "in_shards": True, "ensemble": None})
 
 
 class Suite(Spec):
@@ -251,6 +277,7 @@ class Cost(Spec):
     samples_seen: dict[str, int] = {}
     flops: int | None = Field(None, description="of convolutions and matrix products; counted at a task's first seed")
     energy_joules: float | None = Field(None, description="of the whole GPU, by its own counter")
+    artefact_bytes: int | None = Field(None, description="kept since training, for the method to read")
     device: str
     threads: int
     load_average: float

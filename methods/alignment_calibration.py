@@ -16,18 +16,16 @@ from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     Mixture,
     Term,
     UnlearningRequest,
     bounded,
     choice,
-    copy_of,
     frozen_statistics,
-    optimisation_of,
+    prepared,
     register_method,
-    remember_only,
 )
 
 
@@ -35,12 +33,13 @@ from benchmark.api import (
     "alignment_calibration",
     paper="Wang et al., arXiv 2406.03603, 2024",
     uses={"forget", "retain"},
+    cost="10 (R + F)",
     paradigms={"simclr", "moco"},
     scenarios={"random", "indices"},
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
-class AlignmentCalibration(Method):
+class AlignmentCalibration(GradientMethod):
     """(sum of retain losses + alpha * sum of forget losses) / (n_r + alpha n_f) + beta * share * mean cosine."""
 
     alpha: float = bounded(1.0, 0.0, 100.0)
@@ -51,17 +50,13 @@ class AlignmentCalibration(Method):
     optimizer: str = choice("sgd", "adam", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
     lr: float = bounded(0.006, 0.0, 1.0)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
     batch_size: int = bounded(512, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         everything = Mixture(request.retain, request.forget, name="retain")
         objective = {"calibrated": (1.0, self._loss(unlearned, request))}
-        request.optimise(unlearned, everything, objective, optimisation_of(self))
+        request.optimise(unlearned, everything, objective, self.how())
         return unlearned
 
     def _loss(self, unlearned: Learner, request: UnlearningRequest) -> Term:

@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmark.api import (
     Batch,
     ExampleSet,
+    GradientMethod,
     Learner,
-    Method,
     Mixture,
     UnlearningRequest,
     at_rest,
@@ -23,7 +23,6 @@ from benchmark.api import (
     bounded,
     choice,
     copy_of,
-    optimisation_of,
     register_method,
     saliency,
     top_mask,
@@ -36,13 +35,14 @@ PARTS = {"all": ("retain", "forget"), "forget": ("forget",), "retain": ("retain"
     "amun",
     paper="Ebrahimpour-Boroojeny, Sundaram, Chandrasekaran, ICML 2025, arXiv 2503.00917",
     uses={"forget", "retain"},
+    cost="1 to 550 (F + f(F)) + 10 (R + 2 F)",
     paradigms={"supervised"},
     scenarios={"random", "indices"},
     presets={"no_retain": {"beside": "forget"}, "salun": {"salun_density": 0.5}},
     optimises={"loss"},
 )
 @dataclass(frozen=True, kw_only=True)
-class Amun(Method):
+class Amun(GradientMethod):
     """Epochs of cross-entropy on adversarial images with wrong labels, and beside them on true images as they are."""
 
     beside: str = choice("all", "forget", "retain")
@@ -50,11 +50,7 @@ class Amun(Method):
     pgd_steps: int = bounded(50, 1, 1000)
     max_doublings: int = bounded(10, 0, 20)
     salun_density: float | None = bounded(None, 0.0, 1.0)
-    lr: float = bounded(0.01, 0.0, 1.0)
     decay_every: int = bounded(1, 1, 100)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
     batch_size: int = bounded(128, 2, 65536)
 
     def reads(self) -> frozenset[str]:
@@ -77,7 +73,7 @@ class Amun(Method):
             return unlearned.view_loss([torch.where(plain, batch.images, view)], batch.labels)
 
         mixed, order = Mixture(*true, adversarial, name="retain"), request.stream("retain")
-        descent = request.descent(unlearned, optimisation_of(self), mask=mask)
+        descent = request.descent(unlearned, self.how(), mask=mask)
         for epoch in descent.epochs():
             descent.scale_rate(0.1 ** (epoch // self.decay_every))
             descent.over(mixed, {"loss": (1.0, loss)}, order)

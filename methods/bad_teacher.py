@@ -14,22 +14,20 @@ from torch import Generator, Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     Mixture,
     Term,
     UnlearningRequest,
     answers,
     bounded,
     choice,
-    copy_of,
     frozen_statistics,
     kl,
-    optimisation_of,
     pointwise_distance,
+    prepared,
     register_method,
     relational_distance,
-    remember_only,
 )
 
 
@@ -37,6 +35,7 @@ from benchmark.api import (
     "bad_teacher",
     paper="Chundawat, Tarun, Mandal, Kankanhalli, AAAI 2023, arXiv 2205.08096",
     uses={"forget", "retain"},
+    cost="F + 0.3 R + f(F + 0.3 R)",
     scenarios={"random", "class", "subclass", "indices"},
     presets={
         "all_retain": {
@@ -52,7 +51,7 @@ from benchmark.api import (
     optimises={"loss", "entropy", "features"},
 )
 @dataclass(frozen=True, kw_only=True)
-class BadTeacher(Method):
+class BadTeacher(GradientMethod):
     """KL(teacher || student) over batches of both sets, each with its own teacher."""
 
     share: float = bounded(0.3, 0.0, 1.0)
@@ -61,19 +60,16 @@ class BadTeacher(Method):
     optimizer: str = choice("adam", "sgd", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
     lr: float = bounded(1e-4, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
     epochs: int = bounded(1, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         some = torch.randperm(len(request.retain), generator=request.stream("subset"))
         kept = request.retain.altered(positions=some[: int(self.share * len(some))])
         imitation = self._imitation(request.untrained().eval(), learner, unlearned, request.stream("augment/retain"))
         examples = Mixture(request.forget, kept, name="retain")
-        request.optimise(unlearned, examples, {"imitation": (1.0, imitation)}, optimisation_of(self))
+        request.optimise(unlearned, examples, {"imitation": (1.0, imitation)}, self.how())
         return unlearned
 
     def _imitation(self, bad: Learner, good: Learner, unlearned: Learner, views: Generator) -> Term:

@@ -12,15 +12,14 @@ import torch
 import torch.nn as nn
 
 from benchmark.api import (
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     bounded,
     choice,
     copy_of,
     loss_term,
     names_in,
-    optimisation_of,
     register_method,
 )
 
@@ -29,12 +28,13 @@ from benchmark.api import (
     "boundary_expand",
     paper="Chen, Gao, Liu, Peng, Wang, CVPR 2023, arXiv 2303.11570",
     uses={"forget"},
+    cost="10 F",
     paradigms={"supervised"},
     scenarios={"class", "random", "indices"},
     optimises={"loss"},
 )
 @dataclass(frozen=True, kw_only=True)
-class BoundaryExpand(Method):
+class BoundaryExpand(GradientMethod):
     """Epochs of cross-entropy on forget images towards an output that is new before and gone after."""
 
     new_row: str = choice("xavier", "linear")
@@ -42,10 +42,7 @@ class BoundaryExpand(Method):
     bn_forget: str = choice("frozen", "train")
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(1e-5, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(10, 0, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
         unlearned = copy_of(learner)
@@ -56,7 +53,7 @@ class BoundaryExpand(Method):
         if self.freeze_linear:
             trained -= names_in(unlearned, [classifier])
         term = loss_term(unlearned, request.stream("augment/forget"), self.bn_forget)
-        request.optimise(unlearned, shadow, {"expansion": (1.0, term)}, optimisation_of(self), only=trained)
+        request.optimise(unlearned, shadow, {"expansion": (1.0, term)}, self.how(), only=trained)
         resize(classifier, classifier.weight[:-1], classifier.bias[:-1])
         return unlearned
 

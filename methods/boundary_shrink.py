@@ -15,15 +15,14 @@ from torch import Tensor
 
 from benchmark.api import (
     ExampleSet,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     at_rest,
     bounded,
     choice,
     copy_of,
     loss_term,
-    optimisation_of,
     register_method,
     sign_step,
 )
@@ -33,12 +32,13 @@ from benchmark.api import (
     "boundary_shrink",
     paper="Chen, Gao, Liu, Peng, Wang, CVPR 2023, arXiv 2303.11570",
     uses={"forget"},
+    cost="F + f(F) + 10 F",
     paradigms={"supervised"},
     scenarios={"class", "random", "indices"},
     optimises={"loss"},
 )
 @dataclass(frozen=True, kw_only=True)
-class BoundaryShrink(Method):
+class BoundaryShrink(GradientMethod):
     """Epochs of cross-entropy on forget images, each with the label of an adversarial image near it."""
 
     epsilon: float = bounded(0.1, 0.0, 1.0)
@@ -46,10 +46,6 @@ class BoundaryShrink(Method):
     bn_forget: str = choice("frozen", "train")
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(1e-5, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
         unlearned = copy_of(learner)
@@ -57,7 +53,7 @@ class BoundaryShrink(Method):
         request.log.append({"epoch": 0, "attack_success": float((labels != request.forget.labels).float().mean())})
         term = loss_term(unlearned, request.stream("augment/forget"), self.bn_forget)
         relabelled = request.forget.altered(labels=labels)
-        request.optimise(unlearned, relabelled, {"relabelled": (1.0, term)}, optimisation_of(self))
+        request.optimise(unlearned, relabelled, {"relabelled": (1.0, term)}, self.how())
         return unlearned
 
     def labels_across(self, learner: Learner, forget: ExampleSet) -> Tensor:

@@ -7,23 +7,21 @@ and so weigh nothing; here there are none. Encoders are fine-tuned by their own 
 in proportion (ours).
 """
 
-import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn as nn
 from torch import Generator
 
 from benchmark.api import (
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
+    add_noise,
     bounded,
     choice,
     copy_of,
-    edit_weights,
-    loss_term,
-    optimisation_of,
+    epochs_on_retain,
+    half_cosine,
+    kernels,
     register_method,
     remember_only,
 )
@@ -33,11 +31,12 @@ from benchmark.api import (
     "confuse_finetune_weighted",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"retain"},
+    cost="4 R",
     scenarios={"random", "indices"},
     contrastive={"lr": 0.0028, "batch_size": 256},
 )
 @dataclass(frozen=True, kw_only=True)
-class ConfuseFinetuneWeighted(Method):
+class ConfuseFinetuneWeighted(GradientMethod):
     """Gaussian noise of `std` at once and of `late_std` before the last epoch; cosine rate, epoch by epoch."""
 
     scope: str = choice("first_conv", "all_conv")
@@ -45,8 +44,6 @@ class ConfuseFinetuneWeighted(Method):
     late_std: float = bounded(0.005, 0.0, 1.0)
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(7e-4, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(4, 1, 37)
     batch_size: int = bounded(64, 2, 65536)
 
@@ -55,21 +52,16 @@ class ConfuseFinetuneWeighted(Method):
         draws = request.stream("noise")
         confuse(unlearned, self.scope, self.std, draws)
         remember_only(unlearned, request.retain, request.stream("memory"))
-        order, utility = request.stream("retain"), loss_term(unlearned, request.stream("augment/retain"))
-        descent = request.descent(unlearned, optimisation_of(self))
-        for epoch in descent.epochs():
+
+        def late(epoch: int) -> None:
             if 0 < epoch == self.epochs - 1:
                 confuse(unlearned, self.scope, self.late_std, draws)
-            descent.scale_rate(0.5 + 0.5 * math.cos(math.pi * epoch / self.epochs))
-            descent.over(request.retain, {"utility": (1.0, utility)}, order)
+
+        epochs_on_retain(unlearned, request, self.how(), half_cosine, late)
         return unlearned
 
 
 def confuse(learner: Learner, scope: str, std: float, generator: Generator) -> None:
-    """Add noise to kernels in scope, the same to their momentum copies; a `std` of 0 draws nothing."""
-    if std == 0:
-        return
-    kernels = {id(m.weight) for m in learner.modules() if isinstance(m, nn.Conv2d)}
-    scoped = [(name, p) for name, p in learner.trainable() if id(p) in kernels][: 1 if scope == "first_conv" else None]
-    noise = {name: torch.randn(p.shape, generator=generator).to(p.device) for name, p in scoped}
-    edit_weights(learner, lambda name, weight: weight + std * noise[name] if name in noise else weight)
+    """Add noise to kernels in scope; a `std` of 0 draws nothing."""
+    if std > 0:
+        add_noise(learner, [*kernels(learner)][: 1 if scope == "first_conv" else None], std, generator)

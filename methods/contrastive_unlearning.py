@@ -14,14 +14,13 @@ from torch import Generator, Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     answers,
     bounded,
     copy_of,
     logits_over,
-    optimisation_of,
     register_method,
 )
 
@@ -30,12 +29,13 @@ from benchmark.api import (
     "contrastive_unlearning",
     paper="reconstruction of Lee, Zhang, Yang, Lou, Xiong, IJCAI 2025, arXiv 2401.10458",
     uses={"forget", "retain"},
+    cost="40 (F + as many of R)",
     paradigms={"supervised"},
     scenarios={"random", "indices", "class"},
     optimises={"features"},
 )
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveUnlearning(Method):
+class ContrastiveUnlearning(GradientMethod):
     """Each forget batch meets `repeats` retain batches: unlearn_weight * contrast + utility_weight * cross-entropy."""
 
     temperature: float = bounded(0.1, 0.01, 10.0)
@@ -43,18 +43,13 @@ class ContrastiveUnlearning(Method):
     utility_weight: float = bounded(1.0, 0.0, 100.0)
     repeats: int = bounded(4, 1, 16)
     detach_retain: bool = False
-    lr: float = bounded(0.01, 0.0, 1.0)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
         unlearned = copy_of(learner)
         whole_class = request.scenario == "class"
         order, views = request.stream("forget"), request.stream("augment/both")
         retain = request.retain.stream(self.batch_size, request.stream("retain"))
-        descent = request.descent(unlearned, optimisation_of(self))
+        descent = request.descent(unlearned, self.how())
         for _ in descent.epochs():
             for forget in request.forget.batches(self.batch_size, order):
                 for _ in range(self.repeats):

@@ -7,22 +7,20 @@ stay, and 1 x 1 kernels cannot change. For convolutional networks; of a vision t
 embedding alone. Encoders are fine-tuned by their own loss, in batches of 256 at a rate larger in proportion (ours).
 """
 
-import math
 from dataclasses import dataclass
-
-import torch.nn as nn
 
 from benchmark.api import (
     BenchmarkError,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     bounded,
     choice,
     copy_of,
     edit_weights,
-    loss_term,
-    optimisation_of,
+    epochs_on_retain,
+    half_cosine,
+    kernels,
     register_method,
     remember_only,
 )
@@ -32,17 +30,16 @@ from benchmark.api import (
     "convolution_transpose",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"retain"},
+    cost="3 R",
     scenarios={"random", "indices"},
     contrastive={"lr": 0.004, "batch_size": 256},
 )
 @dataclass(frozen=True, kw_only=True)
-class ConvolutionTranspose(Method):
+class ConvolutionTranspose(GradientMethod):
     """Transposition, then epochs of the training loss on retain; the rate follows a cosine, epoch by epoch."""
 
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(1e-3, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(3, 1, 37)
     batch_size: int = bounded(64, 2, 65536)
 
@@ -50,12 +47,7 @@ class ConvolutionTranspose(Method):
         unlearned = copy_of(learner)
         transpose_kernels(unlearned)
         remember_only(unlearned, request.retain, request.stream("memory"))
-        objective = {"utility": (1.0, loss_term(unlearned, request.stream("augment/retain")))}
-        order = request.stream("retain")
-        descent = request.descent(unlearned, optimisation_of(self))
-        for epoch in descent.epochs():
-            descent.scale_rate((1 + math.cos(math.pi * epoch / self.epochs)) / 2)
-            descent.over(request.retain, objective, order)
+        epochs_on_retain(unlearned, request, self.how(), half_cosine)
         return unlearned
 
 
@@ -65,8 +57,7 @@ def transpose_kernels(learner: Learner) -> None:
     Raises:
         BenchmarkError: If there is no kernel that this would change.
     """
-    square = {id(m.weight) for m in learner.modules() if isinstance(m, nn.Conv2d) and len({*m.kernel_size}) == 1}
-    names = {name for name, p in learner.trainable() if id(p) in square and p.shape[-1] > 1}
+    names = {name for name, kernel in kernels(learner).items() if kernel.shape[-2] == kernel.shape[-1] > 1}
     if not names:
         raise BenchmarkError("convolution_transpose: this network has no square kernel larger than 1 x 1.")
     edit_weights(learner, lambda name, weight: weight.mT.clone() if name in names else weight)

@@ -10,21 +10,19 @@ Batch normalisation is in training mode as in the authors' code, though batches 
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     bounded,
     choice,
     copy_of,
-    frozen_statistics,
     kl,
-    optimisation_of,
     register_method,
+    teacher_and_student,
 )
 
 
@@ -32,35 +30,32 @@ from benchmark.api import (
     "delete",
     paper="Zhou, Zheng, Mo, Lu, Lin, Zheng, CVPR 2025, arXiv 2503.23751",
     uses={"forget"},
+    cost="20 (F + f(F))",
     paradigms={"supervised"},
     scenarios={"class", "subclass"},
     presets={"frozen": {"bn_forget": "frozen"}},
     optimises={"loss", "entropy"},
 )
 @dataclass(frozen=True, kw_only=True)
-class Delete(Method):
+class Delete(GradientMethod):
     """Epochs of KL(softmax of the original without the label || softmax) on forget images."""
 
     bn_forget: str = choice("train", "frozen")
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(1e-4, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
     epochs: int = bounded(20, 1, 100)
     batch_size: int = bounded(128, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned, views = copy_of(learner), request.stream("augment/forget")
-        teacher = copy_of(learner)
+        unlearned, teacher, views = copy_of(learner), copy_of(learner), request.stream("augment/forget")
 
         def imitation(batch: Batch) -> Tensor:
             (view,) = unlearned.views(batch.images, views)
-            with torch.no_grad():
-                wanted = without_label(teacher.predict(view).float(), batch.labels)
-            with frozen_statistics(unlearned, self.bn_forget == "frozen"):
-                return kl(wanted, unlearned.predict(view).float())
+            goal, student = teacher_and_student(teacher, unlearned, view, self.bn_forget)
+            return kl(without_label(goal, batch.labels), student)
 
-        request.optimise(unlearned, request.forget, {"imitation": (1.0, imitation)}, optimisation_of(self))
+        request.optimise(unlearned, request.forget, {"imitation": (1.0, imitation)}, self.how())
         return unlearned
 
 

@@ -9,22 +9,21 @@ pulls twice. Teacher and student see the same view, the teacher in evaluation mo
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
-    Optimisation,
     UnlearningRequest,
     bounded,
     copy_of,
     kl,
     register_method,
     replace_parts,
+    teacher_and_student,
 )
 
 
@@ -32,11 +31,12 @@ from benchmark.api import (
     "distil_reset",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"retain", "third_party"},
+    cost="3 (T + f(T)) + 3 (R + f(R))",
     paradigms={"supervised"},
     scenarios={"random", "indices"},
 )
 @dataclass(frozen=True, kw_only=True)
-class DistilReset(Method):
+class DistilReset(GradientMethod):
     """Fresh ends; KL to the original on third party, then cross-entropy + soft cross-entropy + KL on retain."""
 
     temperature: float = bounded(5.0, 0.5, 5.0)
@@ -44,8 +44,6 @@ class DistilReset(Method):
     warmup_epochs: int = bounded(3, 1, 37)
     lr: float = bounded(1e-3, 1e-5, 0.1)
     epochs: int = bounded(3, 1, 37)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     batch_size: int = bounded(64, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
@@ -53,30 +51,22 @@ class DistilReset(Method):
         replace_parts(unlearned, ends(unlearned), request.untrained())
         views = {name: request.stream(f"augment/{name}") for name in ("third_party", "retain")}
 
-        def answers(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
-            """Logits of teacher and student on one view of each image."""
+        def logits(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
             (drawn,) = unlearned.views(batch.images, views[name])
-            with torch.no_grad():
-                goal = teacher.predict(drawn).float()
-            return goal, unlearned.predict(drawn).float()
+            return teacher_and_student(teacher, unlearned, drawn)
 
         def imitation(batch: Batch) -> Tensor:
-            return kl(*answers(batch, "third_party"), self.temperature)
+            return kl(*logits(batch, "third_party"), self.temperature)
 
         def lesson(batch: Batch) -> Tensor:
-            goal, student = answers(batch, "retain")
+            goal, student = logits(batch, "retain")
             soft = soft_cross_entropy(goal, student, self.temperature)
             return F.cross_entropy(student, batch.labels) + soft + kl(goal, student, self.temperature)
 
-        warmup = self._how(self.warmup_lr, self.warmup_epochs, "constant")
+        warmup = self.how(lr=self.warmup_lr, epochs=self.warmup_epochs)
         request.optimise(unlearned, request.third_party, {"imitation": (1.0, imitation)}, warmup)
-        repair = self._how(self.lr, self.epochs, "cosine")
-        request.optimise(unlearned, request.retain, {"lesson": (1.0, lesson)}, repair)
+        request.optimise(unlearned, request.retain, {"lesson": (1.0, lesson)}, self.how(schedule="cosine"))
         return unlearned
-
-    def _how(self, lr: float, epochs: int, schedule: str) -> Optimisation:
-        settings = {"lr": lr, "epochs": epochs, "schedule": schedule, "batch_size": self.batch_size}
-        return Optimisation.model_validate(settings | {"momentum": self.momentum, "weight_decay": self.weight_decay})
 
 
 def ends(learner: Learner) -> list[nn.Module]:

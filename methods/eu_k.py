@@ -21,7 +21,12 @@ from benchmark.api import (
 )
 
 
-@register_method("eu_k", paper="Goel, Prabhu, Sanyal, Lim, Torr, Kumaraguru, arXiv 2201.06640, 2022", uses={"retain"})
+@register_method(
+    "eu_k",
+    paper="Goel, Prabhu, Sanyal, Lim, Torr, Kumaraguru, arXiv 2201.06640, 2022",
+    uses={"retain"},
+    cost="E R, backward through the last block alone",
+)
 @dataclass(frozen=True, kw_only=True)
 class EUk(Method):
     """The recipe on retain, for the end of the network; `epochs` other than the recipe's on demand."""

@@ -25,6 +25,7 @@ from benchmark.api import (
     "fine_tune",
     paper="Golatkar, Achille, Soatto, CVPR 2020, arXiv 1911.04933; Warnecke et al., arXiv 2108.11577",
     uses={"retain"},
+    cost="10 R",
     contrastive={"lr": 0.006},
 )
 @dataclass(frozen=True, kw_only=True)

@@ -14,30 +14,26 @@ import torch
 from torch import Tensor
 
 from benchmark.api import (
-    ExampleSet,
     Learner,
     Method,
     UnlearningRequest,
     batch_gradients,
     bounded,
     choice,
-    copy_of,
+    class_fisher_diagonal,
     edit_weights,
-    example_gradients,
     mean_square,
     names_in,
+    prepared,
     register_method,
-    remember_only,
 )
-
-AT_ONCE = 16
-"""Images whose gradients are held together: each is as large as the network."""
 
 
 @register_method(
     "fisher_forgetting",
     paper="Golatkar, Achille, Soatto, CVPR 2020, arXiv 1911.04933",
     uses={"retain"},
+    cost="R once for each class",
     scenarios={"random", "indices", "class"},
 )
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +47,12 @@ class FisherForgetting(Method):
     batch_size: int = bounded(64, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         retain, drawn = request.retain, request.stream("samples")
         if self.samples is not None and self.samples < len(retain):
             retain = retain.altered(positions=torch.randperm(len(retain), generator=drawn)[: self.samples])
         if learner.paradigm == "supervised":
-            information = information_of(unlearned, retain, self.fisher)
+            information = class_fisher_diagonal(unlearned, retain, self.fisher)
         else:
             information = mean_square(batch_gradients(unlearned, retain, request, self.batch_size))
         last = names_in(unlearned, unlearned.heads()) if learner.paradigm == "supervised" else set()
@@ -94,17 +89,3 @@ class FisherForgetting(Method):
         if gone is not None:
             variance[gone] = 1e-4
         return variance * 10 if gone is not None or variance.ndim == 1 else variance
-
-
-def information_of(learner: Learner, examples: ExampleSet, kind: str = "expected") -> dict[str, Tensor]:
-    """Mean over images of sum_y p(y|x) (grad log p(y|x))^2; `empirical` takes the image's own label for certain."""
-    total = {name: torch.zeros_like(weight) for name, weight in learner.trainable()}
-    for batch in examples.batches(AT_ONCE):
-        with torch.no_grad():
-            p = learner.predict(batch.images).float().softmax(1)
-        one = torch.ones(len(batch), device=p.device)
-        every = [(torch.full_like(batch.labels, y), p[:, y]) for y in range(p.shape[1])]
-        for labels, weights in every if kind == "expected" else [(batch.labels, one)]:
-            for name, gradient in example_gradients(learner, [batch.images], labels).items():
-                total[name] += torch.einsum("n,n...->...", weights, gradient.square()).detach()
-    return {name: value / len(examples) for name, value in total.items()}

@@ -17,17 +17,15 @@ from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
-    Optimisation,
     UnlearningRequest,
     bounded,
-    copy_of,
     kl,
-    loss_term,
+    prepared,
     register_method,
-    remember_only,
     steps_of,
+    utility,
 )
 
 
@@ -35,11 +33,12 @@ from benchmark.api import (
     "forget_contrast_strengthen",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"forget", "retain"},
+    cost="F + 8 (F + f(F) + R)",
     scenarios={"random", "indices"},
     optimises={"loss", "entropy", "features"},
 )
 @dataclass(frozen=True, kw_only=True)
-class ForgetContrastStrengthen(Method):
+class ForgetContrastStrengthen(GradientMethod):
     """A pass of uniform answers on forget; epochs of even similarities and of the training loss on retain."""
 
     uniform_lr: float = bounded(0.005, 0.0, 0.1)
@@ -47,14 +46,11 @@ class ForgetContrastStrengthen(Method):
     temperature: float = bounded(1.15, 0.1, 5.0)
     lr: float = bounded(0.004, 0.0, 0.1)
     weight_decay: float = bounded(1e-2, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
     epochs: int = bounded(8, 0, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
-        views = {name: request.stream(f"augment/{name}") for name in ("forget", "retain", "retain/pairs")}
+        unlearned = prepared(learner, request)
+        views = {name: request.stream(f"augment/{name}") for name in ("forget", "retain/pairs")}
         size = min(self.batch_size, len(request.retain))
         partners = request.retain.stream(size, request.stream("retain/pairs"))
         read = unlearned.predict if unlearned.paradigm == "supervised" else unlearned.embed
@@ -69,21 +65,17 @@ class ForgetContrastStrengthen(Method):
             return unevenness(read(unlearned.policy(batch.images, views["forget"])), retain, self.temperature)
 
         if unlearned.paradigm == "supervised":
-            once = self._how(self.uniform_lr, epochs=1)
+            once = self.how(lr=self.uniform_lr, weight_decay=0.0, epochs=1)
             request.optimise(unlearned, request.forget, {"uniformity": (1.0, uniformity)}, once)
         orders = request.stream("forget/pairs"), request.stream("retain")
         steps = steps_of(unlearned, len(request.forget), self.batch_size)
-        spread = request.descent(unlearned, self._how(self.contrast_lr, schedule="cosine"), steps)
-        repair = request.descent(unlearned, self._how(self.lr, weight_decay=self.weight_decay))
-        utility = loss_term(unlearned, views["retain"])
+        how = self.how(lr=self.contrast_lr, weight_decay=0.0, schedule="cosine")
+        spread, repair = request.descent(unlearned, how, steps), request.descent(unlearned, self.how())
+        objective = utility(unlearned, request)
         for _ in zip(spread.epochs(), repair.epochs(), strict=True):
             spread.over(request.forget, {"contrast": (1.0, contrast)}, orders[0])
-            repair.over(request.retain, {"utility": (1.0, utility)}, orders[1])
+            repair.over(request.retain, objective, orders[1])
         return unlearned
-
-    def _how(self, lr: float, **changes: object) -> Optimisation:
-        settings = {"momentum": self.momentum, "epochs": self.epochs, "batch_size": self.batch_size}
-        return Optimisation.model_validate({"lr": lr, **settings, **changes})
 
 
 def unevenness(forget: Tensor, retain: Tensor, temperature: float) -> Tensor:

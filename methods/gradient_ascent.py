@@ -26,6 +26,7 @@ from benchmark.api import (
     "gradient_ascent",
     paper="Golatkar, Achille, Soatto, CVPR 2020, arXiv 1911.04933; Thudi et al., arXiv 2109.13398",
     uses={"forget"},
+    cost="5 F",
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)

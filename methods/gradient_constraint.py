@@ -38,6 +38,7 @@ from benchmark.api import (
     "gradient_constraint",
     paper="reconstruction of Chen, Wang, Mi, Mathematics 12(24):4001, 2024",
     uses={"forget", "retain", "third_party"},
+    cost="10 (R + d(R/2) + R/2)",
     scenarios={"random", "class", "subclass", "indices"},
     presets={
         "placebo": {"interpolate": "third_third"},

@@ -31,6 +31,7 @@ from benchmark.api import (
     "gradient_penalty",
     paper="reconstruction of Wang, Chen, arXiv 2405.07317, 2024",
     uses={"forget", "retain", "third_party"},
+    cost="10 (R + d(R/2))",
     scenarios={"random", "class", "subclass", "indices"},
     presets={"third_party": {"interpolate": "third_party"}, "members_forget": {"members_train": "forget"}},
     contrastive={"scalar": "pos_cosine", "penalty": 10.0},

@@ -11,17 +11,15 @@ from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     bounded,
     choice,
-    copy_of,
-    loss_term,
-    optimisation_of,
+    prepared,
     register_method,
-    remember_only,
     steps_of,
+    utility,
 )
 
 
@@ -29,10 +27,11 @@ from benchmark.api import (
     "l1_sparse",
     paper="Jia, Liu, Ram, Yao, Liu, Liu, Sharma, Liu, NeurIPS 2023, arXiv 2304.04934",
     uses={"retain"},
+    cost="10 R",
     contrastive={"lr": 0.006, "l1_schedule": "constant"},
 )
 @dataclass(frozen=True, kw_only=True)
-class L1Sparse(Method):
+class L1Sparse(GradientMethod):
     """loss on retain + gamma_e * |weights|_1 with gamma_e = alpha (1 - e / (epochs - no_l1_epochs))."""
 
     alpha: float = bounded(1e-4, 0.0, 1.0)
@@ -40,24 +39,18 @@ class L1Sparse(Method):
     no_l1_epochs: int = bounded(0, 0, 100)
     optimizer: str = choice("sgd", "adam", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
-    lr: float = bounded(0.01, 0.0, 1.0)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
-        utility, order = loss_term(unlearned, request.stream("augment/retain")), request.stream("retain")
+        unlearned = prepared(learner, request)
+        objective, order = utility(unlearned, request), request.stream("retain")
 
         def norm(_batch: Batch) -> Tensor:
             return torch.stack([parameter.abs().sum() for _, parameter in unlearned.trainable()]).sum()
 
         steps = steps_of(unlearned, len(request.retain), self.batch_size)
-        descent = request.descent(unlearned, optimisation_of(self), steps)
+        descent = request.descent(unlearned, self.how(), steps)
         for epoch in descent.epochs():
-            descent.over(request.retain, {"utility": (1.0, utility), "l1": (self.gamma(epoch), norm)}, order)
+            descent.over(request.retain, objective | {"l1": (self.gamma(epoch), norm)}, order)
         return unlearned
 
     def gamma(self, epoch: int) -> float:

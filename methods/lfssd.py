@@ -27,6 +27,7 @@ from benchmark.api import (
     "lfssd",
     paper="Foster, Schoepf, Brintrup, ICLR 2024 Tiny Papers, arXiv 2402.19308",
     uses={"forget", "retain"},
+    cost="F + (R + F)",
     scenarios={"random", "class", "subclass", "indices"},
 )
 @dataclass(frozen=True, kw_only=True)

@@ -17,19 +17,18 @@ import torch.nn as nn
 from torch import Generator, Tensor
 
 from benchmark.api import (
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     batch_gradients,
     bounded,
     choice,
-    copy_of,
     edit_weights,
-    loss_term,
+    epochs_on_retain,
+    kernels,
     mean_gradient,
-    optimisation_of,
+    prepared,
     register_method,
-    remember_only,
 )
 
 
@@ -37,25 +36,23 @@ from benchmark.api import (
     "masked_small_gradients",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"forget", "retain"},
+    cost="2 F + 5 R",
     scenarios={"random", "indices"},
     contrastive={"lr": 0.004, "batch_size": 256},
 )
 @dataclass(frozen=True, kw_only=True)
-class MaskedSmallGradients(Method):
+class MaskedSmallGradients(GradientMethod):
     """Reset of convolutions' least telling weights, then fine-tuning on retain that spares the others."""
 
     rho: float = bounded(0.3, 0.0, 1.0)
     keep_scale: float = bounded(0.1, 0.0, 1.0)
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(1e-3, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(5, 1, 37)
     batch_size: int = bounded(64, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         reset = self._smallest(unlearned, request)
         fresh = {name: kaiming(weight, request.stream(f"init/{name}")) for name, weight in kernels(unlearned).items()}
         edit_weights(
@@ -68,12 +65,7 @@ class MaskedSmallGradients(Method):
                 if weight.grad is not None:
                     weight.grad.mul_(share)
 
-        order = request.stream("retain")
-        utility = loss_term(unlearned, request.stream("augment/retain"))
-        descent = request.descent(unlearned, optimisation_of(self), on_gradients=spare)
-        for epoch in descent.epochs():
-            descent.scale_rate(triangle(epoch, self.epochs))
-            descent.over(request.retain, {"utility": (1.0, utility)}, order)
+        epochs_on_retain(unlearned, request, self.how(), triangle, on_gradients=spare)
         return unlearned
 
     def _smallest(self, learner: Learner, request: UnlearningRequest) -> dict[str, Tensor]:
@@ -84,12 +76,6 @@ class MaskedSmallGradients(Method):
         here = mean_gradient(batch_gradients(learner, subset, request, size))
         there = mean_gradient(batch_gradients(learner, request.forget, request, size))
         return {name: smallest(here[name] - there[name], self.rho) for name in kernels(learner)}
-
-
-def kernels(learner: Learner) -> dict[str, nn.Parameter]:
-    """Weights of the online network's convolutions."""
-    convolutions = {id(m.weight) for m in learner.modules() if isinstance(m, nn.Conv2d)}
-    return {name: p for name, p in learner.trainable() if id(p) in convolutions}
 
 
 def smallest(values: Tensor, share: float) -> Tensor:

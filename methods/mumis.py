@@ -19,8 +19,8 @@ from torch import Generator, Tensor
 from benchmark.api import (
     Batch,
     ExampleSet,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     at_rest,
     bounded,
@@ -28,7 +28,6 @@ from benchmark.api import (
     copy_of,
     frozen_statistics,
     full_precision,
-    optimisation_of,
     register_method,
 )
 
@@ -37,17 +36,17 @@ from benchmark.api import (
     "mumis",
     paper="reconstruction of Cheng et al., ICLR 2026, arXiv 2402.15109",
     uses={"forget"},
+    cost="20 (2 d(F) + F)",
     paradigms={"supervised"},
     scenarios={"class", "subclass", "random", "indices"},
 )
 @dataclass(frozen=True, kw_only=True)
-class MUMis(Method):
+class MUMis(GradientMethod):
     """mean |grad_x z_own|^2 - |grad_x z_other|^2 on forget; at most `epochs`, less by the stop rule."""
 
     delta: float = bounded(1.0, 0.8, 1.5)
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(1e-4, 1e-7, 1e-2)
-    momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
     epochs: int = bounded(20, 1, 100)
     batch_size: int = bounded(128, 2, 65536)
@@ -68,7 +67,7 @@ class MUMis(Method):
             return mean_sensitivity(unlearned, request.forget, self.batch_size, request.stream("labels/tracked"))
 
         history = [tracked()]
-        descent = request.descent(unlearned, optimisation_of(self))
+        descent = request.descent(unlearned, self.how())
         for _ in descent.epochs():
             descent.over(request.forget, {"contribution": (1.0, contribution)}, order)
             history.append(tracked())

@@ -14,20 +14,18 @@ from torch import Tensor
 from benchmark.api import (
     Batch,
     ExampleSet,
+    GradientMethod,
     Learner,
-    Method,
     Mixture,
     Term,
     UnlearningRequest,
     bounded,
     choice,
-    copy_of,
     frozen_statistics,
     half_squared_distance,
     loss_term,
-    optimisation_of,
+    prepared,
     register_method,
-    remember_only,
 )
 
 
@@ -35,11 +33,12 @@ from benchmark.api import (
     "neg_grad_plus",
     paper="Kurmanji, Triantafillou, Hayes, Triantafillou, NeurIPS 2023, arXiv 2302.09880",
     uses={"forget", "retain"},
+    cost="10 (R + R/2)",
     contrastive={"balance": "dataset", "lr": 0.006},
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
-class NegGradPlus(Method):
+class NegGradPlus(GradientMethod):
     """alpha * loss on retain - (1 - alpha) * loss on forget, or the mean of signed losses over batches of both."""
 
     alpha: float = bounded(0.95, 0.5, 1.0)
@@ -49,17 +48,14 @@ class NegGradPlus(Method):
     l2_to_original: float = bounded(0.0, 0.0, 1000.0)
     optimizer: str = choice("sgd", "adam", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
-    lr: float = bounded(0.01, 0.0, 1.0)
     momentum: float = bounded(0.0, 0.0, 0.999)
     weight_decay: float = bounded(0.0, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
     batch_size: int = bounded(128, 2, 65536)
     forget_batch_size: int = bounded(64, 2, 65536)
     max_grad_norm: float | None = bounded(None, 1e-6, 1e6)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         examples: ExampleSet = request.retain
         if self.balance == "dataset":
             examples = Mixture(request.forget, request.retain, name="retain")
@@ -71,7 +67,7 @@ class NegGradPlus(Method):
             }
         pull = self.alpha * self.l2_to_original
         objective["distance"] = (pull, lambda _batch: half_squared_distance(unlearned, learner))
-        request.optimise(unlearned, examples, objective, optimisation_of(self))
+        request.optimise(unlearned, examples, objective, self.how())
         return unlearned
 
     def _forget_loss(self, unlearned: Learner, request: UnlearningRequest) -> Term:

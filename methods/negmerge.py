@@ -9,10 +9,11 @@ which the first 3 differ in everything and the first 9 meet in every pair.
 Ours: the coefficient is the one at which accuracies on forget and third party are closest (theirs keeps 95 % of a
 control accuracy); running statistics stay unless `buffers` says otherwise, and move at all only with `bn_forget`
 "train"; every model of the pool draws its own order and views. Encoders are fine-tuned by their own loss, without
-smoothing, and compare confidences in the place of accuracies.
+smoothing, and compare confidences in the place of accuracies. A model that diverges has no task vector: it is logged
+and left out, as runs of a sweep are, and where it is most of them the method has diverged.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    Diverged,
     ExampleSet,
     Learner,
     Method,
@@ -32,7 +34,7 @@ from benchmark.api import (
     edit_weights,
     frozen_statistics,
     logits_over,
-    optimise,
+    optimise_apart,
     register_method,
     weights_of,
 )
@@ -45,6 +47,7 @@ COEFFICIENTS = [step / 20 for step in range(1, 21)]
     "negmerge",
     paper="Kim, Han, Choe, ICML 2025, arXiv 2410.05583",
     uses={"forget", "third_party"},
+    cost="27 x 50 F + 20 f(F + T)",
     scenarios={"random", "class", "indices"},
     contrastive={"pool_size": 9, "lr": 0.006},
     optimises={"loss", "similarity"},
@@ -66,17 +69,37 @@ class NegMerge(Method):
         return frozenset({"forget"} | ({"third_party"} if self.coefficient is None else set()))
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        direction = consensus(self._task_vector(learner, request, number) for number in range(self.pool_size))
+        direction = consensus(self._task_vectors(learner, request))
         coefficient = self.coefficient
         if coefficient is None:
             coefficient = min(COEFFICIENTS, key=lambda c: _gap(_negated(learner, direction, c), request))
         request.log.append({"coefficient": coefficient})
         return _negated(learner, direction, coefficient)
 
-    def _task_vector(self, learner: Learner, request: UnlearningRequest, number: int) -> dict[str, Tensor]:
-        """What fine-tuning changes with the pool's settings of this number."""
-        model, views = copy_of(learner), request.stream(f"augment/forget/{number}")
+    def _task_vectors(self, learner: Learner, request: UnlearningRequest) -> Iterator[dict[str, Tensor]]:
+        """What fine-tuning changes, of each model of the pool that is finite in the end."""
+        before, left = self._state(learner), 0
+        for number in range(self.pool_size):
+            model, row = copy_of(learner), {}
+            try:
+                row = self._fine_tune(model, request, number)
+                vector = {name: value - before[name] for name, value in self._state(model).items()}
+                finite = all(bool(value.isfinite().all()) for value in vector.values())
+            except Diverged:
+                finite = False
+            request.log.append({**row, "model": number} | ({} if finite else {"diverged": 1.0}))
+            if request.progress is not None:
+                request.progress(number + 1, self.pool_size)
+            if finite:
+                left += 1
+                yield vector
+        if 2 * left < self.pool_size:
+            raise Diverged(f"{self.pool_size - left} of the pool's {self.pool_size} models diverged; lower lr.")
+
+    def _fine_tune(self, model: Learner, request: UnlearningRequest, number: int) -> dict[str, float]:
+        """Train a copy on forget with the pool's settings of this number; the last row of its log."""
         length, decay, smoothing = settings(number)
+        views, order = request.stream(f"augment/forget/{number}"), request.stream(f"forget/{number}")
 
         def loss(batch: Batch) -> Tensor:
             with frozen_statistics(model, self.bn_forget == "frozen"):
@@ -85,21 +108,11 @@ class NegMerge(Method):
                     return model.view_loss(drawn, batch.labels)
                 return F.cross_entropy(model.predict(drawn[0]).float(), batch.labels, label_smoothing=smoothing)
 
+        epochs = max(1, round(length * self.epochs))
         how = Optimisation(
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=decay,
-            epochs=max(1, round(length * self.epochs)),
-            batch_size=self.batch_size,
+            lr=self.lr, momentum=self.momentum, weight_decay=decay, epochs=epochs, batch_size=self.batch_size
         )
-        rows: list[dict[str, float]] = []
-        order = request.stream(f"forget/{number}")
-        optimise(model, request.forget, {"loss": (1.0, loss)}, how, order=order, recipe=request.recipe, log=rows)
-        request.log.append({**rows[-1], "model": number})
-        if request.progress is not None:
-            request.progress(number + 1, self.pool_size)
-        before = self._state(learner)
-        return {name: value - before[name] for name, value in self._state(model).items()}
+        return optimise_apart(model, request.forget, {"loss": (1.0, loss)}, how, request, order)
 
     def _state(self, learner: Learner) -> dict[str, Tensor]:
         running = {name: value for name, value in learner.named_buffers() if "running_" in name}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from benchmark.api import Learner, Method, UnlearningRequest, copy_of, register_method
 
 
-@register_method("no_op", paper="control", uses=())
+@register_method("no_op", paper="control", uses=(), cost="0")
 @dataclass(frozen=True, kw_only=True)
 class NoOp(Method):
     """Nothing."""

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     Term,
     UnlearningRequest,
     bounded,
@@ -23,7 +23,6 @@ from benchmark.api import (
     copy_of,
     frozen_statistics,
     loss_term,
-    optimisation_of,
     register_method,
     remember_only,
 )
@@ -33,12 +32,13 @@ from benchmark.api import (
     "npo",
     paper="Zhang, Lin, Bai, Mei, COLM 2024, arXiv 2404.05868",
     uses={"forget", "retain"},
+    cost="5 (F + f(F))",
     scenarios={"random", "class", "subclass", "indices"},
     presets={"retain": {"retain_weight": 1.0}},
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
-class NPO(Method):
+class NPO(GradientMethod):
     """-(2 / beta) mean log sigmoid(beta (loss - loss of the original)) on forget, plus the loss on retain on demand."""
 
     beta: float = bounded(0.1, 1e-3, 100.0)
@@ -47,10 +47,7 @@ class NPO(Method):
     optimizer: str = choice("sgd", "adam", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
     lr: float = bounded(1e-4, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(5, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
     max_grad_norm: float | None = bounded(None, 1e-6, 1e6)
 
     def reads(self) -> frozenset[str]:
@@ -65,9 +62,9 @@ class NPO(Method):
         if self.retain_weight:
             remember_only(unlearned, request.retain, request.stream("memory"))
             batches = request.retain.stream(self.batch_size, request.stream("retain"))
-            utility = loss_term(unlearned, request.stream("augment/retain"))
-            objective["utility"] = (self.retain_weight, lambda _batch: utility(next(batches)))
-        request.optimise(unlearned, request.forget, objective, optimisation_of(self))
+            loss = loss_term(unlearned, request.stream("augment/retain"))
+            objective["utility"] = (self.retain_weight, lambda _batch: loss(next(batches)))
+        request.optimise(unlearned, request.forget, objective, self.how())
         if not self.retain_weight:
             unlearned.clear_memory()  # a queue without retain images to refill it from would still hold forget keys
         return unlearned

@@ -19,15 +19,15 @@ from torch import Generator, Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
-    Optimisation,
     UnlearningRequest,
     bounded,
     copy_of,
     edit_weights,
     register_method,
     steps_of,
+    teacher_and_student,
     top_mask,
 )
 
@@ -36,17 +36,16 @@ from benchmark.api import (
     "prune_reinit_match_quantise",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"retain"},
+    cost="3.2 (R + f(R))",
     paradigms={"supervised"},
     scenarios={"random", "indices"},
 )
 @dataclass(frozen=True, kw_only=True)
-class PruneReinitMatchQuantise(Method):
+class PruneReinitMatchQuantise(GradientMethod):
     """Redrawn weights, then cross-entropy on retain + (entropy - original's entropy)^2, then half precision."""
 
     prune: float = bounded(0.99, 0.0, 1.0)
     lr: float = bounded(5e-4, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: float = bounded(3.2, 0.1, 100.0)
     batch_size: int = bounded(64, 2, 65536)
 
@@ -59,21 +58,12 @@ class PruneReinitMatchQuantise(Method):
 
         def utility(batch: Batch) -> Tensor:
             (drawn,) = unlearned.views(batch.images, views)
-            logits = unlearned.predict(drawn).float()
-            with torch.no_grad():
-                goal = entropy(teacher.predict(drawn).float())
-            return F.cross_entropy(logits, batch.labels, weight) + F.mse_loss(entropy(logits), goal)
+            goal, logits = teacher_and_student(teacher, unlearned, drawn)
+            return F.cross_entropy(logits, batch.labels, weight) + F.mse_loss(entropy(logits), entropy(goal))
 
         per_pass = steps_of(unlearned, len(request.retain), self.batch_size)
         left = int(self.epochs * per_pass)
-        how = Optimisation(
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            epochs=math.ceil(left / per_pass),
-            batch_size=self.batch_size,
-        )
-        descent = request.descent(unlearned, how)
+        descent = request.descent(unlearned, self.how(epochs=math.ceil(left / per_pass)))
         for _ in descent.epochs():
             descent.over(request.retain, {"utility": (1.0, utility)}, order, steps=left - descent.done)
         edit_weights(unlearned, lambda _name, weight: weight.half().float())

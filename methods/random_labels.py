@@ -8,24 +8,14 @@ training. Contrastive learners have no labels: there the positive of a forget im
 
 from dataclasses import dataclass
 
-from benchmark.api import (
-    Learner,
-    Method,
-    Relabelling,
-    UnlearningRequest,
-    bounded,
-    choice,
-    copy_of,
-    optimisation_of,
-    register_method,
-    remember_only,
-)
+from benchmark.api import GradientMethod, Learner, Relabelling, UnlearningRequest, choice, prepared, register_method
 
 
 @register_method(
     "random_labels",
     paper="Golatkar, Achille, Soatto, CVPR 2020; Graves, Nagisetty, Ganesh, AAAI 2021, arXiv 2010.10981",
     uses={"forget", "retain"},
+    cost="10 (R + F)",
     scenarios={"random", "class", "subclass", "indices"},
     presets={
         "amnesiac": {
@@ -39,11 +29,12 @@ from benchmark.api import (
         },
         "once": {"redraw": "once", "exclude_true": True, "lr": 0.003, "schedule": "cosine"},
     },
+    preset_scenarios={"amnesiac": {"class", "subclass"}},
     contrastive={"lr": 0.006},
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
-class RandomLabels(Method):
+class RandomLabels(GradientMethod):
     """Epochs of the training loss on both sets, forget images relabelled."""
 
     redraw: str = choice("epoch", "once")
@@ -51,15 +42,9 @@ class RandomLabels(Method):
     order: str = choice("mixed", "forget_first")
     optimizer: str = choice("sgd", "adam", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
-    lr: float = bounded(0.01, 0.0, 1.0)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         relabelling = Relabelling(self.redraw, self.exclude_true, self.order)
-        relabelling.train(unlearned, request, optimisation_of(self))
+        relabelling.train(unlearned, request, self.how())
         return unlearned

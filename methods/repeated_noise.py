@@ -14,22 +14,21 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
-from torch import Generator, Tensor
+from torch import Generator
 
 from benchmark.api import (
+    GradientMethod,
     Learner,
-    Method,
-    Optimisation,
     UnlearningRequest,
+    add_noise,
     bounded,
     choice,
     copy_of,
-    edit_weights,
-    loss_term,
-    optimise,
+    optimise_apart,
     register_method,
     remember_only,
     replace_parts,
+    utility,
 )
 
 
@@ -37,11 +36,12 @@ from benchmark.api import (
     "repeated_noise",
     paper="NeurIPS 2023 unlearning challenge; Cadet et al., arXiv 2410.01276, 2024",
     uses={"retain"},
+    cost="9 R",
     scenarios={"random", "indices"},
     contrastive={"lr": 8e-4, "last_lr": 4e-3, "batch_size": 256},
 )
 @dataclass(frozen=True, kw_only=True)
-class RepeatedNoise(Method):
+class RepeatedNoise(GradientMethod):
     """`partial_epochs` of a few noisy tensors on retain, then `epochs` of all."""
 
     reset: str = choice("heads", "nothing")
@@ -52,8 +52,6 @@ class RepeatedNoise(Method):
     epochs: int = bounded(4, 1, 37)
     lr: float = bounded(2e-4, 1e-5, 0.1)
     last_lr: float = bounded(1e-3, 1e-5, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     batch_size: int = bounded(64, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
@@ -62,7 +60,7 @@ class RepeatedNoise(Method):
             replace_parts(unlearned, unlearned.heads(), request.untrained())
         remember_only(unlearned, request.retain, request.stream("memory"))
         order, tensors, noise = (request.stream(name) for name in ("retain", "tensors", "noise"))
-        objective = {"utility": (1.0, loss_term(unlearned, request.stream("augment/retain")))}
+        objective = utility(unlearned, request)
         norms, others = parted(unlearned)
         earlier: set[str] = set()
         total = self.partial_epochs + self.epochs
@@ -75,16 +73,9 @@ class RepeatedNoise(Method):
                     add_noise(unlearned, {*noisy} - earlier, self.noise, noise)
                 earlier |= {*chosen}
                 only = {*chosen, *norms}
-            how = Optimisation(
-                lr=self.last_lr if epoch == total - 1 else self.lr,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                epochs=1,
-                batch_size=self.batch_size,
-            )
-            rows: list[dict[str, float]] = []
-            optimise(unlearned, request.retain, objective, how, order=order, recipe=request.recipe, log=rows, only=only)
-            request.log.append({**rows[0], "epoch": epoch + 1})
+            how = self.how(epochs=1, lr=self.last_lr if epoch == total - 1 else self.lr)
+            row = optimise_apart(unlearned, request.retain, objective, how, request, order, only=only)
+            request.log.append({**row, "epoch": epoch + 1})
             if request.progress is not None:
                 request.progress(epoch + 1, total)
         return unlearned
@@ -103,13 +94,3 @@ def parted(learner: Learner) -> tuple[list[str], list[str]]:
 def drawn(names: list[str], count: int, generator: Generator) -> list[str]:
     """At most so many of them, at random."""
     return [names[place] for place in torch.randperm(len(names), generator=generator)[:count].tolist()]
-
-
-def add_noise(learner: Learner, names: set[str], std: float, generator: Generator) -> None:
-    """Gaussian noise on these tensors, the same on their momentum copies."""
-
-    def shaken(name: str, weight: Tensor) -> Tensor:
-        return weight + (std * draws[name]).to(weight.device) if name in names else weight
-
-    draws = {name: torch.randn(p.shape, generator=generator) for name, p in learner.trainable() if name in names}
-    edit_weights(learner, shaken)

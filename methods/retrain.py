@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from benchmark.api import Learner, Method, UnlearningRequest, register_method, train
 
 
-@register_method("retrain", paper="exact unlearning; the gold standard of the field", uses={"retain"}, oracle=True)
+@register_method(
+    "retrain", paper="exact unlearning; the gold standard of the field", uses={"retain"}, oracle=True, cost="E R"
+)
 @dataclass(frozen=True, kw_only=True)
 class Retrain(Method):
     """The recipe unchanged, on retain alone."""

@@ -17,20 +17,19 @@ from torch import Tensor
 
 from benchmark.api import (
     Descent,
+    GradientMethod,
     Learner,
-    Method,
     Relabelling,
     UnlearningRequest,
     batch_gradients,
     bounded,
     choice,
-    copy_of,
     loss_term,
-    optimisation_of,
+    prepared,
     register_method,
-    remember_only,
     saliency,
     top_mask,
+    utility,
     weights_of,
 )
 
@@ -39,12 +38,13 @@ from benchmark.api import (
     "salun",
     paper="Fan, Liu, Zhang, Wong, Wei, Liu, ICLR 2024, arXiv 2310.12508",
     uses={"forget", "retain"},
+    cost="F + 10 (R + F)",
     presets={"soft": {"mask": "soft", "lr": 5e-4}},
     contrastive={"lr": 0.006},
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
-class SalUn(Method):
+class SalUn(GradientMethod):
     """Wrong answers on forget beside right ones on retain, within a mask."""
 
     mask: str = choice("hard", "soft")
@@ -58,10 +58,6 @@ class SalUn(Method):
     optimizer: str = choice("sgd", "adam", "adamw")
     schedule: str = choice("constant", "onecycle", "cosine")
     lr: float = bounded(0.013, 0.0, 1.0)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
-    epochs: int = bounded(10, 1, 100)
-    batch_size: int = bounded(256, 2, 65536)
 
     def refuses(self, paradigm: str) -> str | None:
         if self.objective == "ascent" and paradigm == "supervised":
@@ -69,9 +65,8 @@ class SalUn(Method):
         return None
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
-        how, ascends = optimisation_of(self), self.objective == "ascent"
+        unlearned = prepared(learner, request)
+        how, ascends = self.how(), self.objective == "ascent"
         relabelling = Relabelling(self.redraw, self.exclude_true, "forget_first" if ascends else self.order)
         steps = relabelling.steps(unlearned, request, how)
         options: dict[str, Any] = {}
@@ -89,14 +84,14 @@ class SalUn(Method):
     def _alternate(self, unlearned: Learner, request: UnlearningRequest, descent: Descent) -> None:
         """A step up on a forget batch and a step down on a retain batch in turn, each set once an epoch."""
         forget_order, order = request.stream("forget"), request.stream("retain")
-        ascent = loss_term(unlearned, request.stream("augment/forget"), self.bn_forget, remember=False)
-        utility = loss_term(unlearned, request.stream("augment/retain"))
+        up = loss_term(unlearned, request.stream("augment/forget"), self.bn_forget, remember=False)
+        down = utility(unlearned, request)
         for _ in descent.epochs():
             forget = request.forget.batches(self.batch_size, forget_order, drop_last=True)
             for batch in request.retain.batches(self.batch_size, order, drop_last=True):
                 if (forgotten := next(forget, None)) is not None:
-                    descent.step(forgotten, {"ascent": (-1.0, ascent)})
-                descent.step(batch, {"utility": (1.0, utility)})
+                    descent.step(forgotten, {"ascent": (-1.0, up)})
+                descent.step(batch, down)
 
 
 def shrinking(unlearned: Learner, rho: float, total: int) -> Callable[[int], None]:

@@ -18,31 +18,28 @@ from torch import Generator, Tensor
 from benchmark.api import (
     Batch,
     ExampleSet,
+    GradientMethod,
     Learner,
-    Method,
     Term,
     UnlearningRequest,
     answers,
     bounded,
     choice,
-    copy_of,
-    frozen_statistics,
     kl,
     logits_over,
-    optimisation_of,
     pointwise_distance,
+    prepared,
     register_method,
-    remember_only,
     seen_features,
+    teacher_and_student,
 )
-
-DECAY = 0.1
 
 
 @register_method(
     "scrub",
     paper="Kurmanji, Triantafillou, Hayes, Triantafillou, NeurIPS 2023, arXiv 2302.09880",
     uses={"forget", "retain", "third_party"},
+    cost="3 (R + f(R)) + 2 (F + f(F))",
     scenarios={"random", "class", "subclass", "indices"},
     presets={
         "r": {"rewind": True},
@@ -58,19 +55,12 @@ DECAY = 0.1
             "batch_size": 32,
             "forget_batch_size": 64,
         },
-        "privacy": {
-            "gamma": 1.0,
-            "alpha": 0.5,
-            "msteps": 3,
-            "epochs": 5,
-            "batch_size": 32,
-            "forget_batch_size": 16,
-        },
+        "privacy": {"gamma": 1.0, "alpha": 0.5, "msteps": 3, "epochs": 5, "batch_size": 32, "forget_batch_size": 16},
     },
     optimises={"loss", "entropy", "features"},
 )
 @dataclass(frozen=True, kw_only=True)
-class Scrub(Method):
+class Scrub(GradientMethod):
     """min gamma * loss + alpha * d(original, student) on retain, max d on forget, d = T^2 KL."""
 
     gamma: float = bounded(0.99, 0.01, 10.0)
@@ -83,7 +73,6 @@ class Scrub(Method):
     bn_forget: str = choice("train", "frozen")
     optimizer: str = choice("sgd", "adam", "adamw")
     lr: float = bounded(5e-4, 0.0, 0.1)
-    momentum: float = bounded(0.9, 0.0, 0.999)
     weight_decay: float = bounded(5e-4, 0.0, 0.5)
     epochs: int = bounded(3, 1, 100)
     batch_size: int = bounded(128, 2, 65536)
@@ -98,14 +87,13 @@ class Scrub(Method):
         return "rewinding compares classification errors" if self.rewind and paradigm != "supervised" else None
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         forget_order, order = request.stream("forget"), request.stream("retain")
         away = {"away": (-1.0, self._distance(learner, unlearned, request.stream("augment/forget")))}
         stay = self._stay(learner, unlearned, request.stream("augment/retain"))
         students = [copy.deepcopy(unlearned.state_dict())] if self.rewind else []
         errors = [error(unlearned, request.forget)] if self.rewind else []
-        descent = request.descent(unlearned, optimisation_of(self))
+        descent = request.descent(unlearned, self.how())
         for epoch in descent.epochs():
             descent.scale_rate(self.rate(epoch))
             if epoch < self.msteps:
@@ -124,7 +112,7 @@ class Scrub(Method):
     def rate(self, epoch: int) -> float:
         """Factor of the learning rate in an epoch, counted from 0: a tenth for each decay epoch that is over."""
         over = 0 if self.decay == "never" else sum(epoch + 1 > int(last) for last in self.decay.split())
-        return DECAY**over
+        return 0.1**over
 
     def divergence(self, teacher: Tensor, student: Tensor, paradigm: str) -> Tensor:
         """The distance d of two networks' logits, or of their features."""
@@ -137,10 +125,8 @@ class Scrub(Method):
 
         def term(batch: Batch) -> Tensor:
             view = unlearned.policy(batch.images, views)
-            with torch.no_grad():
-                theirs = answers(teacher, teacher.embed(view))
-            with frozen_statistics(unlearned, self.bn_forget == "frozen"):
-                return self.divergence(theirs, answers(unlearned, unlearned.embed(view)), unlearned.paradigm)
+            both = teacher_and_student(teacher, unlearned, view, self.bn_forget)
+            return self.divergence(*both, unlearned.paradigm)
 
         return term
 

@@ -19,20 +19,18 @@ from torch import Tensor
 
 from benchmark.api import (
     Batch,
+    GradientMethod,
     Learner,
-    Method,
     UnlearningRequest,
     batch_gradients,
     bounded,
     choice,
-    copy_of,
     frozen_statistics,
-    loss_term,
     mean_square,
-    optimisation_of,
+    prepared,
     register_method,
-    remember_only,
     steps_of,
+    utility,
 )
 
 
@@ -40,12 +38,13 @@ from benchmark.api import (
     "sfron",
     paper="Huang et al., NeurIPS 2024, arXiv 2409.19732",
     uses={"forget", "retain"},
+    cost="F + R + 4 (R + R/5)",
     scenarios={"random", "indices", "class"},
     contrastive={"lr": 0.006},
     optimises={"loss", "similarity"},
 )
 @dataclass(frozen=True, kw_only=True)
-class Sfron(Method):
+class Sfron(GradientMethod):
     """Epochs on retain; before every k-th step one of rate * weighted ascent on forget, masked and clipped."""
 
     rate: float = bounded(25.0, 0.0, 1000.0)
@@ -56,22 +55,18 @@ class Sfron(Method):
     bn_forget: str = choice("frozen", "train")
     optimizer: str = choice("sgd", "adamw")
     schedule: str = choice("cosine", "constant")
-    lr: float = bounded(0.01, 0.0, 1.0)
-    momentum: float = bounded(0.9, 0.0, 0.999)
-    weight_decay: float = bounded(5e-4, 0.0, 0.1)
     epochs: int = bounded(4, 1, 100)
     batch_size: int = bounded(128, 2, 65536)
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned, how = copy_of(learner), optimisation_of(self)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         mask = self.mask(unlearned, request) if self.rate else {}
         forget = request.forget.stream(self.batch_size, request.stream("forget"))
         views = request.stream("augment/forget")
-        repair = {"utility": (1.0, loss_term(unlearned, request.stream("augment/retain")))}
+        repair = utility(unlearned, request)
         steps, order = steps_of(unlearned, len(request.retain), self.batch_size), request.stream("retain")
         ascents = math.ceil(steps / self.every) if self.rate else 0
-        descent = request.descent(unlearned, how, steps + ascents)
+        descent = request.descent(unlearned, self.how(), steps + ascents)
 
         def masked_and_clipped() -> None:
             for name, weight in unlearned.trainable():

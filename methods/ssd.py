@@ -19,10 +19,10 @@ from benchmark.api import (
     batch_gradients,
     bounded,
     choice,
-    copy_of,
     dampen,
     fisher_diagonal,
     mean_square,
+    prepared,
     register_method,
     remember_only,
 )
@@ -32,6 +32,7 @@ from benchmark.api import (
     "ssd",
     paper="Foster, Schoepf, Brintrup, AAAI 2024, arXiv 2308.07707",
     uses={"forget", "retain"},
+    cost="F + (R + F)",
     scenarios={"random", "class", "subclass", "indices"},
 )
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,7 @@ class SSD(Method):
         return None
 
     def unlearn(self, learner: Learner, request: UnlearningRequest) -> Learner:
-        unlearned = copy_of(learner)
-        remember_only(unlearned, request.retain, request.stream("memory"))
+        unlearned = prepared(learner, request)
         everything = Mixture(request.forget, request.retain, name="all")
         on_forget, on_all = (self._importance(unlearned, s, request) for s in (request.forget, everything))
         share = dampen(unlearned, on_forget, on_all, self.alpha, self.strength)

@@ -29,6 +29,7 @@ from benchmark.api import (
     "third_party_alignment",
     paper="ours",
     uses={"forget", "retain", "third_party"},
+    cost="10 (2 R + f(R))",
     scenarios={"random", "class", "subclass", "indices"},
     contrastive={"weight": 10.0, "lr": 3e-3},
     optimises={"loss", "similarity"},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmark.api import Learner, Method, UnlearningRequest, bounded, register_method, train
 
 
-@register_method("truncated_retrain", paper="control", uses={"retain"})
+@register_method("truncated_retrain", paper="control", uses={"retain"}, cost="0.1 E R")
 @dataclass(frozen=True, kw_only=True)
 class TruncatedRetrain(Method):
     """The recipe on retain alone, in round(share * epochs) epochs, one at least."""

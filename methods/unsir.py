@@ -32,6 +32,7 @@ from benchmark.api import (
     "unsir",
     paper="Tarun, Chundawat, Mandal, Kankanhalli, IEEE TNNLS 2023, arXiv 2111.08947",
     uses={"retain"},
+    cost="40 steps on 256 noise images a class, then 2 R (at most 1000 images a class) with 20 x the noise",
     paradigms={"supervised"},
     scenarios={"class"},
     presets={

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmark import catalogue, cli, jobs, registry, session
+from benchmark import catalogue, cli, jobs, models, registry, session
 from benchmark.display import Display, Plain, Rich, choose, in_time
 from benchmark.plan import SUITES, Plan
 from benchmark.specs import suite_names
@@ -300,6 +300,46 @@ def test_presets_are_listed_by_their_whole_name_with_what_they_read_and_apply_to
     assert rows["gradient_penalty"]["access"] == ["forget", "retain"]
 
 
+def test_every_method_is_listed_with_its_paper_applicability_access_and_cost(command):
+    rows = {row["name"]: row for row in command("list", "methods", "--json").json if "[" not in row["name"]}
+    assert len(rows) >= 34
+    assert sum(bool({*row["learners"]} - {"supervised"}) for row in rows.values()) >= 16
+    for name, row in rows.items():
+        assert row["paper"] and row["learners"] and row["scenarios"] and row["cost"], name
+        assert set(row["access"]) <= {"forget", "retain", "third_party", "artefacts"}
+    assert rows["salun"]["cost"] == "F + 10 (R + F)"
+    assert [name for name, row in rows.items() if not row["access"]] == ["no_op"]
+
+
+def test_the_table_of_methods_says_what_its_letters_are(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    table = command("list", "methods").out
+    assert re.search(r"│ salun +│ Fan, Liu.*│ all +│ all +│ F R +│ F \+ 10 \(R \+ F\) +│", table)
+    assert re.search(r"│ salun\[soft\] +│ +│ all +│ all +│ F R +│ +│", table)
+    assert re.search(r"│ no_op +│ control.*│ none +│ 0 +│", table)
+    assert "access: F forget, R retain, T third party" in table and "f(·): forward alone" in table
+
+
+def test_a_preset_is_listed_with_its_own_scenarios_and_without_a_cost_that_is_not_its(command):
+    rows = {row["name"]: row for row in command("list", "methods", "--json").json}
+    assert rows["random_labels[amnesiac]"]["scenarios"] == ["class", "subclass"]
+    assert rows["random_labels[once]"]["scenarios"] == rows["random_labels"]["scenarios"]
+    assert not [name for name, row in rows.items() if "[" in name and row["cost"]]
+
+
+def test_the_page_of_a_method_has_all_that_one_needs_to_run_it(command):
+    content = command("show", "salun", "--json").json
+    assert content["access"] == ["forget", "retain"] and content["cost"] == "F + 10 (R + F)"
+    assert content["presets"] == [{"name": "soft", "sets": {"mask": "soft", "lr": 5e-4}}]
+    names = [parameter["name"] for parameter in content["parameters"]]
+    assert names[:2] == ["mask", "density"] and names[-1] == "batch_size", "its own first, then what it shares"
+    page = command("show", "salun").out
+    assert "2310.12508" in page and "access: forget, retain" in page and "cost: F + 10 (R + F)" in page
+    assert re.search(r"density\s.*0\.5\s.*0\.0 … 1\.0", page)
+    assert re.search(r"batch_size\s.*256\s.*2 … 65536", page)
+    assert re.search(r"soft\s.*mask = soft, lr = 0\.0005", page)
+
+
 def test_a_page_says_where_a_method_comes_from_and_what_may_be_set(command):
     page = command("show", "fine_tune").out
     assert "2108.11577" in page and "fine_tune.py" in page
@@ -473,7 +513,7 @@ def test_a_run_whose_model_dies_leaves_a_record_that_says_so(command, tmp_path, 
     monkeypatch.setattr(jobs, "run_job", lambda job: died)
     answer = command("run", "--method", "no_op", "--executor", "serial", *here)
     assert answer.code == 1
-    why = "tiny-random, original, seed 0, which it needs, failed: the worker died with exit code -9. Tried 3 times."
+    why = "tiny-random, original, seed 0, which it needs, failed: the worker died with exit code -9, tried 3 times."
     assert f"failed: tiny-random, no_op, seed 0: {why}" in answer.out
     (record,) = Records(tmp_path / "results").read()
     assert (record.status, record.error) == ("failed", why)
@@ -520,7 +560,7 @@ def run(command: Command, here: list[str], *words: object) -> Answer:
 @pytest.fixture
 def no_models(monkeypatch) -> None:
     for name in ("train", "build_learner", "load_task"):
-        monkeypatch.setattr(jobs, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+        monkeypatch.setattr(models, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
 
 
 @pytest.mark.usefixtures("no_models")

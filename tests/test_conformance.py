@@ -237,6 +237,20 @@ def test_a_broken_promise_is_printed_and_exits_with_1(check, write):
     assert code == 1 and list(json.loads(out)[0]["failed"]) == ["the result is in evaluation mode"]
 
 
+def test_a_method_that_cannot_be_imported_fails_alone_where_nobody_named_it(check, write):
+    good, broken = write(), write(name="ruined")
+    broken.write_text("import no_such_module\n" + broken.read_text())
+    for path in (good, broken):
+        registry.add_plugin(path)
+    code, out, _ = check("*heirs", "ruin*", "--json")
+    verdicts = {verdict["method"]: verdict for verdict in json.loads(out)}
+    assert code == 1 and verdicts.keys() == {"theirs", "ruined"}
+    assert not verdicts["theirs"]["failed"]
+    assert "cannot be imported: ModuleNotFoundError" in verdicts["ruined"]["failed"][MADE]
+    code, out, err = check("theirs", "ruined")
+    assert (code, out) == (2, "") and err.startswith(f"error: {broken}: cannot be imported")
+
+
 def test_names_have_wildcards_and_all_is_every_method():
     assert catalogue.methods_of(["fine_*"]) == ["fine_tune"]
     assert catalogue.methods_of(["scrub"]) == [name for name in registry.names("method") if name.startswith("scrub")]

@@ -71,33 +71,62 @@ MISDEEDS = {
     "spoils": "import os, random, torch; torch.set_default_dtype(torch.float64); torch.manual_seed(1); random.seed(1); "
     "torch.set_num_threads(2); torch.use_deterministic_algorithms(False); os.environ['OMP_NUM_THREADS'] = '7'; "
     "os.chdir('/')",
+    "scarce": "raise MemoryError",
+    "prints": "print('x' * 10**8)",
+    "forks": """import os, time
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(600)""",
 }
 
 
-def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves(tmp_path, expected):
+def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves(tmp_path, expected, capfd):
     plugins = [tiny.plugin(tmp_path, name, body) for name, body in MISDEEDS.items()]
-    methods = ["spoils", "dies", "retrain", "leaves", "raises", "no_op", "killed", "fine_tune"]
+    methods = [
+        "spoils",
+        "dies",
+        "prints",
+        "retrain",
+        "leaves",
+        "forks",
+        "raises",
+        "no_op",
+        "killed",
+        "fine_tune",
+        "scarce",
+    ]
     summary, records = run(tmp_path, "local", {"methods": methods}, plugins)
 
     assert summary.done == 2 + len(methods)
+    assert len("".join(capfd.readouterr())) < 10_000
     assert {method: tiny.said(records[method]) for method in expected} == expected
     failed = dict(summary.failed)
-    assert failed.keys() == {f"tiny-random, {method}, seed 0" for method in ("dies", "killed", "leaves", "raises")}
-    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3. Tried 3 times."
+    bad = ("dies", "killed", "leaves", "raises", "scarce")
+    assert failed.keys() == {f"tiny-random, {method}, seed 0" for method in bad}
+    assert all(records[method].status == "no_change" for method in ("spoils", "prints", "forks"))
+    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3, tried 3 times."
     assert failed["tiny-random, killed, seed 0"].startswith("the worker was killed by SIGKILL, as ")
     assert records["raises"].status == "failed" and "broken on purpose" in records["raises"].error
     assert "Traceback" in records["raises"].error and records["raises"].metrics == {}
-    for method in ("dies", "killed"):
+    assert records["scarce"].error.endswith("MemoryError, tried 3 times.")
+    for method in ("dies", "killed", "scarce"):
         assert records[method].status == "failed" and records[method].cost is None
         assert records[method].error == failed[f"tiny-random, {method}, seed 0"]
 
     again = planned(tmp_path, {"methods": methods}, plugins)
-    assert [(job["kind"], job["role"]) for job in again.jobs.values()] == [("run", "dies"), ("run", "killed")]
+    assert [job["kind"] for job in again.jobs.values()] == ["run"] * 3
+    assert {job["role"] for job in again.jobs.values()} == {"dies", "killed", "scarce"}
 
 
 def test_a_method_that_exits_has_failed_like_one_that_raises(tmp_path):
     _, records = run(tmp_path, "local", {"methods": ["leaves"]}, [tiny.plugin(tmp_path, "leaves", MISDEEDS["leaves"])])
     assert records["leaves"].status == "failed"
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_records_say_whether_the_suite_had_them_run_alone(tmp_path, exclusive):
+    _, records = run(tmp_path, "serial", {"methods": ["retrain", "no_op"], "exclusive": exclusive})
+    assert [record.cost.exclusive for record in records.values()] == [exclusive] * 2
 
 
 def test_each_job_has_a_process_of_its_own_with_one_thread(tmp_path):
@@ -185,7 +214,7 @@ def test_a_job_that_takes_more_than_it_may_is_recorded_as_failed(tmp_path, body,
     plugin = tiny.plugin(tmp_path, "greedy", body)
     summary, records = run(tmp_path, "local", {"methods": ["no_op", "greedy"]}, [plugin], limits)
     assert summary.done == 1
-    assert summary.failed == [("tiny-random, greedy, seed 0", f"the job {error}. Tried 3 times.")]
+    assert summary.failed == [("tiny-random, greedy, seed 0", f"the job {error}, tried 3 times.")]
     assert (records["greedy"].status, records["greedy"].error) == ("failed", summary.failed[0][1])
 
 
@@ -252,7 +281,7 @@ def test_a_job_whose_need_failed_still_runs_and_the_failure_is_said(status):
     executor = Pretended({"a": status})
     summary = execute(graph({"a": [], "b": ["a"]}), executor, 1, Display())
     assert executor.began == (["a", "b"] if status == "failed" else ["a", "a", "a", "b"])
-    assert summary.failed == [("t, a, seed 0", "it broke." if status == "failed" else "it broke. Tried 3 times.")]
+    assert summary.failed == [("t, a, seed 0", "it broke." if status == "failed" else "it broke, tried 3 times.")]
     assert summary.notes == ["t, a, seed 0: mended", "t, b, seed 0: mended"]
 
 

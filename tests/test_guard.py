@@ -119,6 +119,7 @@ def test_what_a_job_changes_in_its_process_does_not_reach_the_next(guarded):
         (lambda: sys.exit(4), "the worker died with exit code 4."),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "the worker was killed by SIGKILL, as the system does"),
         (lambda: os.kill(os.getpid(), signal.SIGTERM), "the worker was killed by SIGTERM."),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 3), f"the worker was killed by signal {signal.SIGRTMIN + 3}."),
         (lambda: os.closerange(3, 1000), "the worker died with exit code 1."),
         (lambda: {1, 2}, "the worker died with exit code 1."),
     ],

@@ -14,9 +14,9 @@ from benchmark import ROOT, component_folder, registry
 FILES = sorted(path for path in ROOT.rglob("*.py") if not {"methods", "datasets"} & set(path.relative_to(ROOT).parts))
 COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(component_folder(folder).glob("*.py"))]
 LIGHT = (
-    "errors", "registry", "specs", "components", "api", "store", "provenance", "stats", "history", "report",
-    "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
-    "scoring", "populations", "parts",
+    "errors", "registry", "specs", "components", "metric_api", "api", "store", "provenance", "stats", "history",
+    "report", "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
+    "executors.ray", "scoring", "populations", "guard", "since", "parts",
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ CHECKS = {"smoke", "trials", "conformance"}
 COMMANDS = CHECKS | {"cli", "session", "catalogue", "runner", "display"}
 COMMANDS |= {"plan", "parts", "executors", "report", "history", "warm"}
 WORK = {"jobs", "observe", "relearning", "scoring", "populations", "cost"}
-MODELS = {"training", "input_gradients", "learners", "data", "decoding"}
+MODELS = {"training", "steps", "curvature", "edits", "input_gradients", "learners", "data", "decoding"}
 NEVER = {
     "report": COMMANDS - {"report"} | WORK | MODELS,
     "stats": COMMANDS | WORK | MODELS,
@@ -80,7 +80,10 @@ NEVER = {
     "keys": COMMANDS | MODELS | WORK | {"store"},
     "training": COMMANDS | WORK,
     "input_gradients": COMMANDS | WORK,
-    "learners": COMMANDS | WORK | {"training", "input_gradients"},
+    "steps": COMMANDS | WORK,
+    "curvature": COMMANDS | WORK,
+    "edits": COMMANDS | WORK,
+    "learners": COMMANDS | WORK | {"training", "input_gradients", "steps", "curvature", "edits"},
     "scenarios": COMMANDS | WORK | MODELS,
     "data": COMMANDS | WORK | MODELS - {"data"},
     "decoding": COMMANDS | WORK | MODELS,
@@ -89,6 +92,7 @@ NEVER = {
     "registry": COMMANDS | WORK | MODELS | {"api", "specs", "store"},
     "errors": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "components": COMMANDS | WORK | MODELS,
+    "guard": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "plan": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
     "parts": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
     "display": {"cli", "session", "catalogue", "runner", "executors", "report", "history"} | WORK | MODELS,

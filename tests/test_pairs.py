@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from benchmark import registry
 from benchmark.data import Coins, DataCache, TaskData, split_task
 from benchmark.errors import BenchmarkError
-from benchmark.jobs import load_task
+from benchmark.models import load_task
 from benchmark.scenarios.random import Random
 from benchmark.specs import SplitSpec, TaskSpec
 from tests import tiny

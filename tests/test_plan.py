@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from benchmark import ROOT, api, keys, plan, provenance, registry
 from benchmark.errors import BenchmarkError, UnknownName
@@ -53,6 +54,7 @@ TASK = {
     "views": {"shift": 0.1},
     "image_size": 4,
     "label_noise": 0.1,
+    "split_of": "a-third-name",
     "methods": {"fine_tune": {"epochs": 2}},
 }
 SPLIT = {
@@ -86,7 +88,7 @@ MATTERS = {
 
 def test_every_field_of_a_task_is_held_to_its_place_in_the_key():
     parts = {"split", "recipe", "evaluation"}
-    assert TASK.keys() | parts | {"seeds", "ensemble"} == TaskSpec.model_fields.keys()
+    assert TASK.keys() | parts | {"seeds", "ensemble", "shards", "in_shards"} == TaskSpec.model_fields.keys()
     for spec, changes in ((SplitSpec, SPLIT), (Recipe, RECIPE), (Evaluation, EVALUATION)):
         assert changes.keys() == spec.model_fields.keys()
 
@@ -105,6 +107,7 @@ def test_changing_what_matters_changes_the_key(path):
         {"seeds": 3},
         {"tasks.0.seeds": 2},
         {"tasks.0.ensemble": 8},
+        {"tasks.0.shards": {"count": 3}},
         {"methods": ["fine_tune"]},
         {"methods": ["fine_tune", "gradient_ascent"]},
         {"metrics": ["membership_inference", "accuracy"]},
@@ -209,7 +212,7 @@ def test_the_source_of_every_component_is_in_the_key(kind, monkeypatch):
 
 
 CODE_LISTS = [name for name in vars(keys) if name.endswith("_CODE")]
-LATER = {"_RELEARNING_CODE", "_POPULATION_CODE"}  # of what only some metrics read
+LATER = {"_RELEARNING_CODE", "_POPULATION_CODE", "_SHARDS_CODE", "_CHOSEN_CODE"}  # of what only some read
 
 
 @pytest.mark.parametrize("file", sorted({file for name in set(CODE_LISTS) - LATER for file in getattr(keys, name)}))
@@ -240,11 +243,66 @@ def test_the_source_of_populations_is_in_their_key_and_in_no_run_s(tmp_path, mon
     assert [job["key"] for job in of_kind(before, "population")] != [job["key"] for job in of_kind(after, "population")]
 
 
+IN_SHARDS = {"tasks.0.shards": {"count": 2, "slices": 2}, "tasks.0.in_shards": True, "methods": ["no_op"]}
+
+
+@pytest.mark.parametrize("file", keys._SHARDS_CODE[:1])
+def test_the_source_of_shards_is_in_the_keys_of_models_that_are_trained_so(monkeypatch, file):
+    before, plain = keys_of(IN_SHARDS, "no_op"), keys_of()
+    change_source(monkeypatch, ROOT / file)
+    after = keys_of(IN_SHARDS, "no_op")
+    assert {name for name in before if before[name] == after[name]} == {"dataset"}
+    assert keys_of() == plain
+
+
+@pytest.mark.parametrize("name", ["count", "slices", "vote"])
+def test_how_a_model_is_cut_in_shards_is_in_its_key(name):
+    other = {**IN_SHARDS["tasks.0.shards"], name: "majority" if name == "vote" else 3}
+    before, after = keys_of(IN_SHARDS, "no_op"), keys_of({**IN_SHARDS, "tasks.0.shards": other}, "no_op")
+    assert not {before[role] for role in ("original", "retrained", "record")} & set(after.values())
+    assert before["original"] not in {before["original.shard0"], before["original.shard1"], keys_of()["original"]}
+
+
+@pytest.mark.parametrize("file", keys._CHOSEN_CODE)
+def test_the_source_of_chosen_mechanics_is_in_the_keys_of_the_methods_that_import_it_and_of_no_others(
+    file, monkeypatch
+):
+    names = [name for name in registry.names("method") if "[" not in name]
+    before = {name: keys.source("method", name) for name in names}
+    change_source(monkeypatch, ROOT / file)
+    keys.forget_sources()
+    changed = {name for name in names if keys.source("method", name) != before[name]}
+    assert changed == {name for name in names if ROOT / file in imported(registry.source_path("method", name))}
+    assert changed and "retrain" not in changed
+    keys.forget_sources()
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("from benchmark.api import Method, fisher_product", {"curvature.py"}),
+        ("from benchmark.api import kernels as k, GradientMethod", {"edits.py", "steps.py"}),
+        ("from benchmark.steps import prepared", {"steps.py"}),
+        ("import benchmark.edits", {"edits.py"}),
+        ("from benchmark import steps", {"steps.py"}),
+        ("from benchmark.api import Method, loss_term", set()),
+        ("from steps import prepared\nimport edits.of.somebody", set()),
+        ("import benchmark.api as api", set(keys._CHOSEN_CODE)),
+        ("from benchmark import api", set(keys._CHOSEN_CODE)),
+        ("from benchmark.api import *", set(keys._CHOSEN_CODE)),
+    ],
+)
+def test_what_a_method_s_file_imports_says_which_chosen_mechanics_are_in_its_key(tmp_path, line, files):
+    path = tmp_path / "theirs.py"
+    path.write_text(f"{line}\n")
+    assert {found.name for found in keys._chosen_code(path)} == files
+
+
 def change_source(monkeypatch, changed: Path) -> None:
     """As if a file said something else."""
     real = registry.source_hash
     monkeypatch.setattr(registry, "source_hash", lambda *paths: real(*paths) + ("changed" if changed in paths else ""))
-    monkeypatch.setattr(keys, "_code", keys._code.__wrapped__)
+    keys.forget_sources()
 
 
 def test_the_listed_sources_are_all_that_components_import():
@@ -252,7 +310,7 @@ def test_the_listed_sources_are_all_that_components_import():
     trained = listed["_TRAINING_CODE"] | listed["_DATA_CODE"]
     for kind, covered in {
         "learner": listed["_TRAINING_CODE"],
-        "method": trained | listed["_METHOD_CODE"],
+        "method": trained | listed["_METHOD_CODE"] | listed["_CHOSEN_CODE"] | listed["_SHARDS_CODE"],
         "dataset": listed["_DATASET_CODE"],
         "scenario": listed["_DATA_CODE"],
     }.items():
@@ -264,7 +322,8 @@ def test_the_listed_sources_are_all_that_components_import():
     assert not imported(ROOT / "observe.py") - observed
     assert not imported(ROOT / "relearning.py") - observed - listed["_RELEARNING_CODE"]
     assert not imported(ROOT / "training.py") - trained
-    assert not imported(ROOT / "input_gradients.py") - trained - listed["_METHOD_CODE"]
+    for file in listed["_METHOD_CODE"] | listed["_CHOSEN_CODE"]:
+        assert not imported(file) - trained - listed["_METHOD_CODE"], "chosen mechanics do not import each other"
 
 
 @pytest.mark.parametrize("name", registry.names("metric"))
@@ -319,7 +378,7 @@ def _imports(path: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmark")):
             continue
-        names = {api._TORCH_NAMES.get(alias.name, node.module) for alias in node.names}
+        names = {api.HOMES.get(alias.name, node.module) for alias in node.names}
         inside = {f"{node.module}.{alias.name}" for alias in node.names}
         for name in names if node.module == "benchmark.api" else {node.module, *inside}:
             module = name.removeprefix("benchmark").lstrip(".").replace(".", "/")
@@ -420,6 +479,34 @@ def test_what_is_not_applicable_is_said_and_not_planned(tmp_path):
     registry._index.components.pop(("method", "theirs"))
     assert planned({"methods": ["theirs"]}).not_applicable[0][2] == "not defined for the scenario 'random'"
     assert applicability("theirs", tiny.suite({"tasks.0.scenario": "class:3"}).tasks[0]) is None
+
+
+def test_a_preset_may_have_scenarios_of_its_own(tmp_path):
+    path = tiny.plugin(tmp_path)
+    more = 'paper="none", presets={"a": {"strength": 2.0}, "b": {}}, preset_scenarios={"a": {"class"}}'
+    path.write_text(path.read_text().replace('paper="none"', more))
+    registry.add_plugin(path)
+    work = planned({"methods": ["theirs", "theirs[a]", "theirs[b]"]})
+    assert work.not_applicable == [("tiny-random", "theirs[a]", "not defined for the scenario 'random'")]
+    assert work.runs == 2
+    forgets_a_class = tiny.suite({"tasks.0.scenario": "class:3"}).tasks[0]
+    assert [applicability(f"theirs{preset}", forgets_a_class) for preset in ("", "[a]", "[b]")] == [None] * 3
+
+
+def test_scenarios_of_a_preset_that_is_not_there_are_refused(tmp_path):
+    path = tiny.plugin(tmp_path)
+    path.write_text(path.read_text().replace('paper="none"', 'paper="none", preset_scenarios={"a": {"class"}}'))
+    registry.add_plugin(path)
+    with pytest.raises(BenchmarkError, match=r"method 'theirs': preset_scenarios=\['a'\] is not among \[\]"):
+        registry.get("method", "theirs")
+
+
+def test_teaching_one_wrong_label_once_is_for_classes_alone():
+    """METHODS 7: amnesiac: C, S."""
+    task = tiny.suite().tasks[0]
+    assert applicability("random_labels[amnesiac]", task) == "not defined for the scenario 'random'"
+    assert applicability("random_labels", task) is None
+    assert applicability("random_labels[amnesiac]", tiny.suite({"tasks.0.scenario": "class:3"}).tasks[0]) is None
 
 
 def test_a_plugin_that_cannot_be_imported_stops_only_those_who_ask_for_it(tmp_path):
@@ -846,6 +933,22 @@ def test_placebo_arms_are_estimated_by_their_own_records():
     work = planned(changes, history=[real, placebo])
     seconds = {job["role"]: work.estimates[job["key"]] for job in of_kind(work, "run")}
     assert seconds["gradient_ascent (placebo arm)"] > 900 > seconds["gradient_ascent"]
+
+
+def test_what_a_gpu_took_says_nothing_of_a_processor():
+    here = factory.record(factory.World("tiny-random"), factory.Method("fine_tune"), 0)
+    there = [here.model_copy(update={"cost": here.cost.model_copy(update={"device": f"cuda{n}"})}) for n in ("", ":1")]
+    assert planned(history=there).estimates == {}
+    assert planned(history=[here]).estimates.keys() == planned(history=[here, *there]).estimates.keys() != set()
+    assert planned(options=replace(HERE, device="cuda"), history=there).estimates.keys() != set()
+
+
+def test_the_suite_says_how_long_jobs_may_take_and_whether_runs_are_alone():
+    plain, strict = planned(), planned({"time_limit": 90, "exclusive": True})
+    assert (plain.time_limit, plain.exclusive, strict.time_limit, strict.exclusive) == (None, False, 90.0, True)
+    assert plain.jobs == strict.jobs
+    with pytest.raises(ValidationError, match="greater than 0"):
+        tiny.suite({"time_limit": 0})
 
 
 def test_without_earlier_records_nothing_is_promised():

@@ -109,7 +109,7 @@ def test_a_changed_metric_of_all_seeds_is_computed_again_without_any_model_and_n
     tiny.metric(tmp_path, "together", "Finding(0.5, 3)", needs="seeds")
     tiny.calls(tmp_path)
     monkeypatch.setattr(Store, "weights", lambda *_: pytest.fail("weights were read"))
-    monkeypatch.setattr(jobs, "load_task", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("benchmark.models.load_task", lambda *_: pytest.fail("images were read"))
     assert [name for name, _ in here.work()] == ["tiny-random, no_op, all seeds", "tiny-random, fine_tune, all seeds"]
     assert len(tiny.calls(tmp_path)) == 2 * 3
     assert [record.metrics["together_value"].value for record in here.populations].count(0.5) == 2

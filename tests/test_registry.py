@@ -147,15 +147,16 @@ def test_a_plugin_that_is_no_text_is_listed_too(tmp_path, text):
     assert str(path) in registry.unavailable()
 
 
-def test_a_plugin_that_raises_on_import_is_listed_and_stops_nobody(tmp_path):
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit", "ImportError"])
+def test_a_plugin_that_raises_on_import_is_listed_and_stops_nobody(tmp_path, error):
     path = tiny.plugin(tmp_path)
-    path.write_text(path.read_text() + "\nraise RuntimeError('no such luck')\n")
+    path.write_text(path.read_text() + f"\nraise {error}('no such luck')\n")
     registry.add_plugin(path)
     assert "theirs" in registry.names("method")
     for _ in range(2):
-        with pytest.raises(BenchmarkError, match=r"theirs\.py: cannot be imported: RuntimeError: no such luck"):
+        with pytest.raises(BenchmarkError, match=rf"theirs\.py: cannot be imported: {error}: no such luck"):
             registry.get("method", "theirs")
-    assert registry.unavailable()[str(path)] == "RuntimeError: no such luck"
+    assert registry.unavailable()[str(path)] == f"{error}: no such luck"
     assert registry.get("method", "no_op").name == "no_op"
 
 
@@ -176,6 +177,21 @@ def test_an_installed_distribution_brings_components(tmp_path, monkeypatch, fres
     assert "installed_method" in registry.names("method")
     assert registry.get("method", "installed_method").source == package / "installed_method.py"
     assert registry.unavailable() == {}
+
+
+@pytest.mark.parametrize("content", ["raise ImportError('no such luck')", "import sys\nsys.exit(3)"])
+def test_a_package_that_cannot_be_imported_at_all_is_listed_and_stops_nobody(
+    tmp_path, monkeypatch, fresh_registry, content
+):
+    name = f"their_ruin_{content[0]}"
+    package = tmp_path / name
+    package.mkdir()
+    (package / "__init__.py").write_text(f"{content}\n")
+    tiny.plugin(package, name="unreachable")
+    installed(tmp_path, f"a = {name}.unreachable\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "no_op" in registry.names("method") and "unreachable" not in registry.names("method")
+    assert list(registry.unavailable()) == [f"entry point a = {name}.unreachable"]
 
 
 def test_entry_points_that_lead_nowhere_or_collide_are_listed_and_stop_nobody(tmp_path, monkeypatch, fresh_registry):
@@ -224,6 +240,23 @@ def test_comments_docstrings_and_layout_are_not_in_a_source_hash(tmp_path, befor
 )
 def test_a_changed_constant_or_expression_is_in_a_source_hash(tmp_path, before, after):
     assert hashed(tmp_path, SOURCE.replace(before, after)) != hashed(tmp_path, SOURCE)
+
+
+METHOD = """
+@register_method("theirs", paper="none", cost="10 R", uses={"retain"})
+class Theirs:
+    cost = price(cost=1)
+"""
+
+
+def test_the_cost_that_a_method_states_is_not_in_a_source_hash_and_all_else_of_its_registration_is(tmp_path):
+    assert hashed(tmp_path, METHOD.replace("10 R", "5 F")) == hashed(tmp_path, METHOD)
+    assert hashed(tmp_path, METHOD.replace('cost="10 R", ', "")) == hashed(tmp_path, METHOD)
+    assert hashed(tmp_path, METHOD.replace("@register", "@api.register").replace('cost="10 R", ', "")) == hashed(
+        tmp_path, METHOD.replace("@register", "@api.register")
+    )
+    for before, after in (('"retain"', '"forget"'), ('"none"', '"some"'), ("cost=1", "cost=2")):
+        assert hashed(tmp_path, METHOD.replace(before, after)) != hashed(tmp_path, METHOD)
 
 
 def test_a_source_hash_sees_every_file_and_a_file_that_is_written_again(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark import jobs, registry, relearning
+from benchmark import jobs, models, registry, relearning
 from benchmark.data import Batch, ExampleSet, ImageData, TaskData
 from benchmark.errors import Diverged
 from benchmark.learners.base import Learner
@@ -267,7 +267,7 @@ def test_relearning_that_is_asked_for_later_trains_no_model_again(tmp_path, monk
     registry.add_plugin(
         tiny.metric(tmp_path, value="float(one['relearning/forget_correct'].mean())", needs="relearning")
     )
-    monkeypatch.setattr(jobs, "train", lambda *_: pytest.fail("a model was trained"))
+    monkeypatch.setattr(models, "train", lambda *_: pytest.fail("a model was trained"))
     later = tiny.Bench(tmp_path, {"methods": ["fine_tune"], "metrics": ["accuracy", "measured"]})
     results = later.work()
     assert [set(result["seconds"]) for _, result in results] == [{"observe"}, {"observe"}, {"observe", "score"}]

@@ -106,7 +106,7 @@ def test_after_three_attempts_it_has_failed_and_a_record_says_so(status):
     executor, shelf = Scripted({"a": [status]}), Shelf()
     summary = execute(graph("run a", "population all: a"), executor, 1, Display(), leave_record=shelf)
     assert executor.order == ["a", "a", "a", "all"]
-    assert shelf.left == {"a": f"line one\na {status}. Tried 3 times."}
+    assert shelf.left == {"a": f"line one\na {status}, tried 3 times."}
     assert summary.failed == [("t, a, seed 0", shelf.left["a"])] and summary.notes == []
 
 
@@ -129,8 +129,8 @@ def test_runs_whose_model_could_not_be_trained_fail_with_a_record_and_are_not_tr
     plan = graph("train model", "train other", "run a: model other", "run b: other", "population all: a b")
     summary = execute(plan, executor, 1, display, leave_record=shelf)
     assert executor.order == ["model", "other", "model", "b", "model", "all"]
-    why = "t, model, seed 0, which it needs, failed: model out_of_memory. Tried 3 times."
-    assert shelf.left == {"model": "line one\nmodel out_of_memory. Tried 3 times.", "a": why}
+    why = "t, model, seed 0, which it needs, failed: model out_of_memory, tried 3 times."
+    assert shelf.left == {"model": "line one\nmodel out_of_memory, tried 3 times.", "a": why}
     assert ("a", "failed") in display.ended and summary.done == 5
     assert [job for job, _ in summary.failed] == ["t, model, seed 0", "t, a, seed 0"]
 
@@ -144,7 +144,7 @@ def test_runs_whose_model_failed_with_an_error_leave_the_record_themselves():
 def test_what_kept_a_record_from_being_left_is_said():
     executor = Scripted({"a": ["died"]})
     summary = execute(graph("run a"), executor, 1, Display(), leave_record=lambda job, error: f"{error} And no disk.")
-    assert summary.failed == [("t, a, seed 0", "line one\na died. Tried 3 times. And no disk.")]
+    assert summary.failed == [("t, a, seed 0", "line one\na died, tried 3 times. And no disk.")]
 
 
 # -- terms -------------------------------------------------------------------------------------------------

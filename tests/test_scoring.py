@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import jobs, registry
+from benchmark import models, registry
 from benchmark.specs import Record
 from benchmark.store import Store
 from tests import tiny
@@ -52,7 +52,7 @@ def no_models(monkeypatch) -> None:
     """Whatever loads or trains a model fails the test."""
     monkeypatch.setattr(Store, "weights", lambda *_: pytest.fail("weights were read"))
     for name in ("train", "build_learner", "load_task"):
-        monkeypatch.setattr(jobs, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
+        monkeypatch.setattr(models, name, lambda *_, name=name: pytest.fail(f"{name} was called"))
 
 
 def newest(bench: Bench) -> dict[tuple[str, int], Record]:

@@ -61,7 +61,7 @@ def across(tasks: Sequence[TaskSummary]) -> list[Across]:
     """A group for each suite and primary attack that has tasks, in the order of suites."""
     groups: dict[tuple[str, str], list[TaskSummary]] = defaultdict(list)
     for task in tasks:
-        if not task.ensemble:
+        if not task.ensemble and not task.in_shards:
             groups[(task.suite, task.primary or task.paradigm)].append(task)
     return [_group(suite, groups[suite, attack]) for suite, attack in sorted(groups)]
 

@@ -127,4 +127,4 @@ def _ends(task: TaskSummary) -> list[str]:
 
 def _letters(task: TaskSummary) -> str:
     names = sorted({name for row in task.rows for name in row.uses})
-    return ", ".join(f"{name[0].upper()} {words.set_name(name)} set" for name in names) or "none"
+    return ", ".join(f"{name[0].upper()} {words.access_to(name)}" for name in names) or "none"

@@ -206,6 +206,7 @@ class TaskSummary:
         paradigm: Of its learner.
         seeds: That any method ran with.
         ensemble: Whether all seeds part one pool, for population metrics.
+        in_shards: Whether models are trained in shards, which only some methods can use.
         columns: Metric -> column.
         rows: Anchors, exact methods, ranked, unranked and failed methods.
         primary: The first attack on the forget set.
@@ -229,6 +230,7 @@ class TaskSummary:
     distance: str | None = None
     demonstration: str | None = None
     specificity: bool = False
+    in_shards: bool = False
 
     @property
     def n_seeds(self) -> int:

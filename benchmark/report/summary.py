@@ -5,7 +5,7 @@ or task is known by name here. The rules are those of METRICS.md; each has a fil
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from benchmark.report.populations import with_populations
 from benchmark.report.ranking import ranked
 from benchmark.report.rows import anchor_row, method_row
 from benchmark.report.selection import current_tasks, fitting, newest, when
+from benchmark.report.sharding import beside_one_model
 from benchmark.report.specificity import is_own_placebo, specificity
 from benchmark.report.validity import demonstration, flags, headline_distance, marked
 from benchmark.specs import MetricValue, PopulationRecord, Record, SplitSpec
@@ -57,7 +58,7 @@ def summarise(records: Sequence[Record], populations: Sequence[PopulationRecord]
     for record in kept:
         by_task[record.task].append(record)
     tasks = [
-        _task(name, found, fitting(populations, found))
+        _task(name, found, fitting(populations, found), by_task)
         for name, found in sorted(by_task.items())
         if not all(record.run.placebo for record in found)
     ]
@@ -74,7 +75,12 @@ def summarise(records: Sequence[Record], populations: Sequence[PopulationRecord]
     )
 
 
-def _task(name: str, records: list[Record], populations: dict[str, PopulationRecord]) -> TaskSummary:
+def _task(
+    name: str,
+    records: list[Record],
+    populations: dict[str, PopulationRecord],
+    others: Mapping[str, list[Record]],
+) -> TaskSummary:
     records = sorted(records, key=when, reverse=True)
     real = [record for record in records if not record.run.placebo]
     runs, placebos = _by_method(real), _by_method([record for record in records if record.run.placebo])
@@ -94,8 +100,9 @@ def _task(name: str, records: list[Record], populations: dict[str, PopulationRec
         rows=[marked(row, columns) for row in rows],
         primary=_primary(columns),
         utility=_first(columns, lambda c: c.role == "utility"),
-        notes=_notes(real, anchors),
+        notes=_notes(real, anchors) + beside_one_model(real, others),
         specificity=bool(placebos),
+        in_shards=real[0].run.task.in_shards,
     )
     return _judged(task, runs, placebos)
 

@@ -4,6 +4,7 @@ from benchmark.report.model import Column, Estimate, Row
 from benchmark.specs import Unit
 
 MINUS = "−"
+ARTEFACTS = "artefacts"  # as `uses` of records has it
 NOTHING = "–"
 MISSING = "n/a"
 WITHIN, OPTIMISED, NOTED = "°", "†", "‡"
@@ -78,6 +79,11 @@ def access(row: Row) -> str:
 def set_name(name: str) -> str:
     """`third_party` -> `third-party`."""
     return {"heldout": "held-out"}.get(name, name.replace("_", "-"))
+
+
+def access_to(name: str) -> str:
+    """`retain set`, or what is read beside the sets."""
+    return "artefacts of training" if name == ARTEFACTS else f"{set_name(name)} set"
 
 
 def row_name(row: Row) -> str:

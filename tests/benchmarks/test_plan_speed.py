@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmark import registry
@@ -39,6 +40,15 @@ def test_planning_ten_thousand_runs_that_are_all_cached(benchmark: Any, suite: S
     )
     assert not work.jobs
     report(benchmark, "cached runs planned", "runs_per_second", len(work.cached))
+
+
+def test_planning_a_hundred_thousand_runs(benchmark: Any, suite: Suite) -> None:
+    """What a full leaderboard asks for; the size of the process afterwards stands beside the time."""
+    large = suite.model_copy(update={"seeds": 12 * SEEDS})  # some methods do not apply
+    work: Plan = benchmark.pedantic(make_plan, args=(large, OPTIONS, lambda task: "files", Known()), rounds=1)
+    assert work.runs >= 100_000
+    benchmark.extra_info["resident_gigabytes"] = psutil.Process().memory_info().rss / 1e9
+    report(benchmark, "runs planned", "runs_per_second", work.runs)
 
 
 @pytest.fixture(scope="module")

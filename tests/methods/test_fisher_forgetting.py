@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from benchmark.api import PARADIGMS, weights_of
+from benchmark.curvature import class_fisher_diagonal
 from benchmark.data import ExampleSet, Forbidden
-from benchmark.methods.fisher_forgetting import FisherForgetting, information_of
+from benchmark.methods.fisher_forgetting import FisherForgetting
 
 ALL = sorted(PARADIGMS)
 ABSENT = {name: Forbidden("fisher_forgetting", name) for name in ("forget", "third_party")}
@@ -23,28 +24,6 @@ def test_alpha_zero_changes_no_weight_and_no_forget_image_is_touched(make_reques
     assert all(torch.equal(value, before[name]) for name, value in after.items())
 
 
-def test_information_of_a_logistic_model_is_its_closed_form(make_linear, make_set):
-    """F of a bias is the mean of p (1 - p), of a weight that of p (1 - p) x^2."""
-    learner, examples = make_linear(side=8), make_set(count=40)
-    found = information_of(learner, examples)
-    x = examples.all().images.flatten(1)
-    p = learner.predict(examples.all().images).softmax(1)
-    spread = (p * (1 - p)).detach()
-    torch.testing.assert_close(found["classifier.bias"], spread.mean(0))
-    torch.testing.assert_close(found["classifier.weight"], spread.T @ x.square() / len(x))
-
-
-def test_empirical_information_is_the_mean_square_of_single_gradients(make_set, original_of):
-    learner, examples = original_of("supervised"), make_set(count=20)
-    found = information_of(learner, examples, "empirical")
-    expected = 0
-    for number in range(len(examples)):
-        batch = examples.take(torch.tensor([number]))
-        loss = learner.view_loss([batch.images], batch.labels)
-        expected = expected + torch.autograd.grad(loss, learner.encoder.conv1.weight)[0].square() / len(examples)
-    torch.testing.assert_close(found["encoder.conv1.weight"], expected, rtol=1e-4, atol=1e-8)
-
-
 def test_noise_has_the_variance_that_is_asked_for(make_linear, make_request):
     """2,560 draws: the 64 weights of an output share their variance, and 40 models differ in their noise alone."""
     method, start = FisherForgetting(alpha=1e-4), make_linear(side=8).classifier.weight.detach()
@@ -52,7 +31,7 @@ def test_noise_has_the_variance_that_is_asked_for(make_linear, make_request):
         method.unlearn(make_linear(side=8), make_request("supervised", seed=seed)).classifier.weight.detach() - start
         for seed in range(40)
     ]
-    found = information_of(make_linear(side=8), make_request("supervised").retain)["classifier.weight"]
+    found = class_fisher_diagonal(make_linear(side=8), make_request("supervised").retain)["classifier.weight"]
     expected = method.variance(found, torch.zeros(3, dtype=torch.bool))[1, 0].item()
     drawn = torch.cat([move[1] for move in moves])
     assert drawn.var().item() == pytest.approx(expected, rel=0.1)

@@ -3,27 +3,16 @@
 import pytest
 import torch
 
-from benchmark.api import example_gradients, plain_views, weights_of
+from benchmark.api import weights_of
+from benchmark.curvature import conjugate_gradients, fisher_product
 from benchmark.data import ExampleSet, Mixture
-from benchmark.methods.influence import Influence, conjugate_gradients, fisher_product, rank_one
+from benchmark.methods.influence import Influence, rank_one
 
 WHERE = ("supervised", "moco", "byol")
 
 
 def flat(values):
     return torch.cat([value.detach().flatten() for value in values])
-
-
-def test_newton_step_on_least_squares_is_the_retain_minimiser():
-    drawn = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(60, columns, generator=drawn, dtype=torch.double) for columns in (5, 1))
-    retain = slice(0, 40)
-    everything, wanted = (torch.linalg.lstsq(x[part], y[part]).solution[:, 0] for part in (slice(None), retain))
-    hessian = x[retain].T @ x[retain] / 40
-    right = -x[retain].T @ (x[retain] @ everything - y[retain, 0]) / 40  # grad L(all) is 0 at its minimiser
-    step, residual, _ = conjugate_gradients(lambda u: hessian @ u, right, 1e-14, 100)
-    torch.testing.assert_close(everything + step, wanted, rtol=0, atol=1e-12)
-    assert residual <= 1e-14
 
 
 def test_right_hand_side_is_the_gradient_on_all_less_that_on_retain(make_request, original_of, make_data):
@@ -36,18 +25,6 @@ def test_right_hand_side_is_the_gradient_on_all_less_that_on_retain(make_request
         gradients.append(flat(torch.autograd.grad(loss, [weight for _, weight in learner.trainable()])))
     found = Influence(batch_size=8).difference(learner, request)
     torch.testing.assert_close(found, gradients[0] - gradients[1], rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("paradigm", WHERE)
-def test_product_is_that_of_single_gradients_with_themselves(make_request, original_of, paradigm):
-    learner, batch = original_of(paradigm), make_request(paradigm).retain.all()
-    views = plain_views(learner, batch.images, torch.Generator().manual_seed(0))
-    single = example_gradients(learner, views, batch.labels)
-    matrix = torch.cat([value.flatten(1) for value in single.values()], dim=1)
-    vector = torch.randn(matrix.shape[1], generator=torch.Generator().manual_seed(1))
-    seen = [([view[part] for view in views], batch.labels[part]) for part in (slice(0, 20), slice(20, 24))]
-    expected = matrix.T @ (matrix @ vector) / len(matrix)
-    torch.testing.assert_close(fisher_product(learner, seen, vector), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("paradigm", WHERE)

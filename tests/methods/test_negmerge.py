@@ -5,6 +5,7 @@ import torch
 
 from benchmark.api import PARADIGMS
 from benchmark.data import Forbidden
+from benchmark.errors import Diverged
 from benchmark.methods.negmerge import NegMerge, consensus, settings
 
 ALL = sorted(PARADIGMS)
@@ -42,8 +43,8 @@ def test_coefficient_zero_changes_no_bit_and_needs_forget_alone(make_request, or
 @pytest.mark.parametrize("paradigm", ALL)
 def test_pool_of_one_is_negation_of_one_task_vector(make_request, original_of, monkeypatch, paradigm):
     seen = []
-    vector = NegMerge._task_vector
-    monkeypatch.setattr(NegMerge, "_task_vector", lambda *given: seen.append(vector(*given)) or seen[-1])
+    vectors = NegMerge._task_vectors
+    monkeypatch.setattr(NegMerge, "_task_vectors", lambda *given: seen.extend(vectors(*given)) or seen)
     method = NegMerge(coefficient=0.7, pool_size=1, **SHORT)
     result = method.unlearn(original_of(paradigm), make_request(paradigm))
     before = dict(original_of(paradigm).trainable())
@@ -74,6 +75,44 @@ def test_the_coefficient_that_is_searched_is_the_one_with_the_smallest_gap(make_
     fixed = NegMerge(coefficient=chosen, pool_size=3, **SHORT)
     again = states(fixed.unlearn(original_of(paradigm), make_request(paradigm)))
     assert all(torch.equal(value, again[name]) for name, value in result.items())
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """Of the pool's models some have a loss that is not finite, some end with such weights."""
+    real = NegMerge._fine_tune
+
+    def make(losses=(), weights=()):
+        def fine_tune(self, model, request, number):
+            if number in losses:
+                raise Diverged("the loss is nan")
+            row = real(self, model, request, number)
+            if number in weights:
+                model.trainable()[0][1].data.view(-1)[0] = float("nan")
+            return row
+
+        monkeypatch.setattr(NegMerge, "_fine_tune", fine_tune)
+
+    return make
+
+
+@pytest.mark.parametrize("lost", [{"losses": [1]}, {"weights": [1]}])
+def test_a_model_that_diverges_is_left_out_of_the_merge_and_logged(make_request, original_of, diverging, lost):
+    request = make_request("supervised")
+    vectors = [*NegMerge(pool_size=3, **SHORT)._task_vectors(original_of("supervised"), request)]
+    diverging(**lost)
+    result = NegMerge(coefficient=1.0, pool_size=3, **SHORT).unlearn(original_of("supervised"), request)
+    assert [row["model"] for row in request.log[3:] if "diverged" in row] == [1]
+    agreed, before = consensus([vectors[0], vectors[2]]), dict(original_of("supervised").trainable())
+    assert all(torch.equal(after, before[name] - agreed[name]) for name, after in result.trainable())
+
+
+@pytest.mark.parametrize(("lost", "pool"), [([0], 1), ([0, 2], 3), ([0, 1, 2], 4)])
+def test_a_pool_that_has_lost_most_of_its_models_has_diverged(make_request, original_of, diverging, lost, pool):
+    diverging(losses=lost)
+    method = NegMerge(coefficient=1.0, pool_size=pool, **SHORT)
+    with pytest.raises(Diverged, match=f"^{len(lost)} of the pool's {pool} models diverged; lower lr"):
+        method.unlearn(original_of("supervised"), make_request("supervised"))
 
 
 def test_negation_raises_the_loss_on_forget_images(make_request, original_of):
