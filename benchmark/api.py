@@ -466,7 +466,7 @@ class Executor(ABC):
     bytes), and its error says more.
 
     Attributes:
-        workers: How many jobs run at once, which may be fewer than were asked for.
+        workers: How many jobs run at once, which may be fewer than were asked for, and change while they run.
     """
 
     workers: int = 1

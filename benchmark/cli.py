@@ -67,9 +67,15 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Folder that dat
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with components of yours.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute again whatever is cached.")]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", help="Only part I of N, counted from 0: 0/4 to 3/4, for job arrays.")
+]
 CORES = os.cpu_count() or 1
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")]
-ExecutorOption = Annotated[str, typer.Option("--executor", help="local or serial.")]
+ExecutorOption = Annotated[str, typer.Option("--executor", help="local, ray or serial.")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="Of a Ray cluster for --executor ray: auto, or HOST:PORT of its head.")
+]
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", min=1, help="Seconds for a job instead of the suite's or 20 estimates.")
 ]
@@ -98,6 +104,7 @@ def run(
     metrics: MetricsOption = None,
     jobs: JobsOption = CORES,
     executor: ExecutorOption = "local",
+    address: AddressOption = None,
     timeout: TimeoutOption = None,
     memory: MemoryOption = None,
     gpus_per_job: GpusOption = None,
@@ -107,6 +114,7 @@ def run(
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    shard: ShardOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: JsonOption = False,
@@ -117,12 +125,12 @@ def run(
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    plan = session.plan(suite, options, task, method, seeds, metrics, plugin)
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
     console = Console(stderr=as_json)
     if dry_run:
         _print_plan(plan, options, jobs, as_json)
         return
-    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job)
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)
     with _resumable():
         outcome = session.run(plan, options, machine, console, quiet)
     if as_json:
@@ -146,6 +154,7 @@ def plan_command(
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    shard: ShardOption = None,
     since: Annotated[
         str | None, typer.Option("--since", help="Instead: what is computed again since this revision, and why.")
     ] = None,
@@ -161,7 +170,8 @@ def plan_command(
         content = session.since(suite, options, since, task, method, seeds, metrics, plugin)
         print(json.dumps(content) if as_json else in_words(content))
         return
-    _print_plan(session.plan(suite, options, task, method, seeds, metrics, plugin), options, jobs, as_json)
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
+    _print_plan(plan, options, jobs, as_json)
 
 
 @app.command()
@@ -173,6 +183,7 @@ def score(
     metrics: MetricsOption = None,
     jobs: JobsOption = CORES,
     executor: ExecutorOption = "local",
+    address: AddressOption = None,
     timeout: TimeoutOption = None,
     memory: MemoryOption = None,
     gpus_per_job: GpusOption = None,
@@ -190,7 +201,7 @@ def score(
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
     work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
     console = Console(stderr=as_json)
-    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job)
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)
     with _resumable():
         outcome = session.run(work, options, machine, console, quiet)
     outcome.summary.notes += notes

@@ -66,6 +66,9 @@ class Plan:
         estimates: Job key -> expected seconds, where earlier records tell.
         time_limit: Seconds that the suite gives a job, if it says so.
         exclusive: Whether the suite wants runs to have the machine to themselves.
+        groups: (task, seed), which share an original and a retrained model -> keys of all its runs, cached or not.
+        shard: "0/2" for the first of two shards, "" for a whole plan.
+        notes: Sentences on what is left out.
     """
 
     suite: str
@@ -76,6 +79,9 @@ class Plan:
     estimates: dict[str, float] = field(default_factory=dict)
     time_limit: float | None = None
     exclusive: bool = False
+    groups: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    shard: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> int:
@@ -213,6 +219,7 @@ class _Planner:
         for method, params, placebo in arms:
             own = shared | keys.run_keys(shared, task, method, params, self._device, placebo)
             key = keys.record_key(own, metrics)
+            self.plan.groups.setdefault((task.name, seed), set()).add(key)
             if not placebo:
                 found[method] = own | {"run": key}
             if self._is_known(key):

@@ -77,7 +77,7 @@ def execute(
     Args:
         plan: The jobs.
         executor: Where they run.
-        workers: How many at once; no more are handed out.
+        workers: How many at once; no more are handed out, unless the executor has more by now.
         display: Told of starts and ends.
         limits: Of time and memory, handed on to the executor with each job.
         leave_record: Given a job that could not leave one itself, and the error; returns the error, with what kept
@@ -153,7 +153,8 @@ class _Run:
 
     def hand_out(self) -> None:
         """Submit what can start now. A job that is to have the machine alone waits until nothing else could run."""
-        while not self.stopping and len(self._out) < self.workers:
+        workers = max(self.workers, self.executor.workers)  # a cluster may have grown
+        while not self.stopping and len(self._out) < workers:
             if self._ready and not any(self._runs_alone(key) for key in self._out):
                 key = heapq.heappop(self._ready)[-1]
             elif self._ready_for_alone and not self._out:

@@ -1,5 +1,6 @@
 """One command's work: options -> plan -> run -> report. What the command line and scripts call."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmark.api import Executor
 from benchmark.components import make
 from benchmark.display import choose, in_time
 from benchmark.errors import BenchmarkError, PlaceError
+from benchmark.parts import parse_shard, split
 from benchmark.places import Folder, Location, absolute, place_of
 from benchmark.plan import SUITES, Known, Options, Plan, make_plan
 from benchmark.report import Report, build_report, figures_are_outdated
@@ -31,7 +33,8 @@ class Machine:
         timeout: Seconds for a job; unless said, the suite's limit or what its estimate allows.
         memory: Gigabytes for a job; none unless said, for a share of what there is would end honest jobs that are large
             while their neighbours are small.
-        gpus_per_job: Of this machine's; a part of one if below 1. One unless said, on `--device cuda`.
+        gpus_per_job: A part of one if below 1. One unless said, on `--device cuda`.
+        address: Of a cluster, for an executor that knows of clusters.
     """
 
     executor: str = "local"
@@ -39,15 +42,19 @@ class Machine:
     timeout: float | None = None
     memory: float | None = None
     gpus_per_job: float | None = None
+    address: str | None = None
 
     def start(self, device: str) -> Executor:
         """The executor, which gets its workers ready.
 
         Raises:
-            BenchmarkError: If there is no such executor, or no such GPUs.
+            BenchmarkError: If there is no such executor, no such cluster, or no such GPUs.
         """
         executor = registry.get("executor", self.executor).target
-        made: Executor = executor(workers=self.jobs, gpus_per_job=self._gpus(device))
+        cluster = {} if self.address is None else {"address": self.address}
+        if not cluster.keys() <= inspect.signature(executor).parameters.keys():
+            raise BenchmarkError(f"--address: the executor {self.executor!r} knows no clusters; give --executor ray.")
+        made: Executor = executor(workers=self.jobs, gpus_per_job=self._gpus(device), **cluster)
         return made
 
     def _gpus(self, device: str) -> float | None:
@@ -75,18 +82,21 @@ def plan(
     seeds: int | None,
     metrics: Sequence[str] | None,
     plugins: Sequence[Path] | None,
+    shard: str | None = None,
 ) -> Plan:
-    """What a suite still needs.
+    """What a suite still needs; of it one shard's part, if one is given ("0/2").
 
     Raises:
         BenchmarkError: For every mistake in names, parameters, files or folders.
     """
+    part = None if shard is None else parse_shard(shard)
     selection = _selection(where, tasks, methods, seeds, metrics, plugins)
     suite = load_suite(suite_name, SUITES)
     store, records, populations = Store(where.store), Records(where.results), PopulationRecords(where.results)
     store.check_writable()
     known = Known(records.keys() | populations.keys(), store.keys())
-    return make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+    work = make_plan(suite, selection, lambda task: _fingerprint(task, where), known, records.read())
+    return work if part is None else split(work, *part)
 
 
 def since(
@@ -175,14 +185,18 @@ def run(work: Plan, where: Options, machine: Machine, console: Console, quiet: b
     summary = Summary(workers=machine.jobs)
     if work.jobs:
         executor = machine.start(where.device)  # its workers get ready while the tasks are rehearsed
-        rehearse(work, where)
+        try:
+            rehearse(work, where)
+        except BaseException:
+            executor.cancel()
+            raise
         if not quiet:
             console.print(cost_in_words(plan_as_json(work, executor.workers)), highlight=False, soft_wrap=True)
         limits = Limits(machine.timeout, None if machine.memory is None else machine.memory * 1e9)
         summary = execute(work, executor, executor.workers, choose(console, quiet), limits, _record_failure)
     summary.failed += _failed_before(work, Store(where.store))
-    summary.notes += _left_out()
-    if not Records(where.results).keys():
+    summary.notes += [*work.notes, *_left_out()]
+    if work.shard or not Records(where.results).keys():  # shards that end together would write the same tables
         return Outcome(summary, work, None)
     return Outcome(summary, work, build_report(where.results, draw=figures_are_outdated(where.results)))
 
@@ -231,6 +245,7 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
     seconds = work.seconds()
     return {
         "suite": work.suite,
+        "shard": work.shard or None,
         "models_to_train": work.trainings,
         "runs_to_do": work.runs,
         "runs_cached": len(work.cached),
@@ -248,7 +263,7 @@ def plan_as_json(work: Plan, workers: int) -> dict[str, Any]:
             for key, job in work.jobs.items()
         ],
         "not_applicable": [{"task": t, "method": m, "why": why} for t, m, why in work.not_applicable],
-        "notes": _left_out(),
+        "notes": [*work.notes, *_left_out()],
     }
 
 
@@ -258,8 +273,9 @@ def cost_in_words(content: dict[str, Any]) -> str:
     models = any(job["kind"] in ("train", "run") for job in content["jobs"])
     unknown = "unknown, nothing like it was run yet" if models else "unknown, but no model is needed"
     cost = unknown if seconds is None else f"about {in_time(seconds)}"
+    shard = f", shard {content['shard']}" if content["shard"] else ""
     return (
-        f"suite {content['suite']}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
+        f"suite {content['suite']}{shard}: {content['runs_to_do']} runs to do, {content['runs_cached']} cached; "
         f"{content['models_to_train']} original and retrained models to train first.\n"
         + (f"time with {content['workers']} workers: {cost}." if content["jobs"] else "nothing to do.")
     )

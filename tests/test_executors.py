@@ -231,6 +231,8 @@ def test_serial_drops_what_waits_when_it_is_cancelled(tmp_path):
 class Pretended:
     """Takes the jobs in the order in which they come and says what it is told to say."""
 
+    workers = 1
+
     def __init__(self, statuses: dict[str, str] | None = None) -> None:
         self.statuses = statuses or {}
         self.waiting: list[dict[str, Any]] = []

@@ -16,8 +16,8 @@ COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(comp
 LIGHT = (
     "errors", "registry", "specs", "components", "metric_api", "api", "store", "provenance", "stats", "history",
     "report", "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
-    "scoring", "populations", "guard", "since", "places", "records", "keeping.garbage", "keeping.validity",
-    "keeping.compact",
+    "executors.ray", "scoring", "populations", "guard", "since", "parts", "places", "records", "keeping.garbage",
+    "keeping.validity", "keeping.compact",
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ for name in {modules!r}:
 
 CHECKS = {"smoke", "trials", "conformance"}
 COMMANDS = CHECKS | {"cli", "session", "catalogue", "runner", "display"}
-COMMANDS |= {"plan", "executors", "report", "history", "warm", "keeping"}
+COMMANDS |= {"plan", "parts", "executors", "report", "history", "warm", "keeping"}
 WORK = {"jobs", "observe", "relearning", "scoring", "populations", "cost"}
 MODELS = {"training", "steps", "curvature", "edits", "input_gradients", "learners", "data", "decoding"}
 NEVER = {
@@ -98,6 +98,7 @@ NEVER = {
     "components": COMMANDS | WORK | MODELS,
     "guard": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "plan": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
+    "parts": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
     "display": {"cli", "session", "catalogue", "runner", "executors", "report", "history"} | WORK | MODELS,
     "catalogue": {"cli", "session"} | WORK | MODELS | CHECKS,
     "session": {"cli"} | CHECKS,

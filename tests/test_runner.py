@@ -178,6 +178,13 @@ def test_no_more_jobs_are_out_than_there_are_workers_and_the_longest_of_all_that
     assert all(len(beside) <= 2 for beside in executor.beside)
 
 
+def test_an_executor_that_has_grown_meanwhile_is_given_more():
+    executor = Scripted()
+    executor.during = lambda job: setattr(executor, "workers", 3)
+    execute(graph("run a", "run b", "run c", "run d", "run e"), executor, 1, Display())
+    assert list(map(len, executor.beside)) == [1, 1, 2, 3, 3]
+
+
 # -- alone -------------------------------------------------------------------------------------------------
 
 
