@@ -114,6 +114,9 @@ def run(
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Also count operations at each task's first seed, which unlearns twice.")
+    ] = False,
     shard: ShardOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -124,7 +127,7 @@ def run(
         raise BenchmarkError("say what to run: --all, --task NAME or --method NAME (`list tasks` shows them).")
     from benchmark import session
 
-    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
+    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh, flops)
     plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
     console = Console(stderr=as_json)
     if dry_run:

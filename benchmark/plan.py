@@ -30,6 +30,7 @@ class Options:
     device: str = "cpu"
     threads: int = 1
     fresh: bool = False
+    flops: bool = False
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -173,7 +174,7 @@ class _Planner:
 
     def __init__(self, suite: str, options: Options, known: Known) -> None:
         self.plan = Plan(suite)
-        self._known, self._device, self._fresh = known, options.device, options.fresh
+        self._known, self._device, self._fresh, self._flops = known, options.device, options.fresh, options.flops
         self._job_of: dict[str, str] = {}  # run key -> the job that does it
         self._common = {
             "suite": suite,
@@ -200,7 +201,9 @@ class _Planner:
         members: dict[str, list[dict[str, str]]] = {name: [] for name, _ in methods}
         arms = list(_arms(task, methods))
         for seed in seeds:
-            for method, own in self._seed(task, seed, arms, data, metrics, counts=seed == seeds[0]).items():
+            for method, own in self._seed(
+                task, seed, arms, data, metrics, counts=self._flops and seed == seeds[0]
+            ).items():
                 members[method].append(own)
         if together:
             for method, params in methods:

@@ -63,7 +63,7 @@ class Machine:
         return 1.0 if device == "cuda" and self.gpus_per_job is None else self.gpus_per_job
 
 
-def options(store: Location, results: Location, data: Path, device: str, fresh: bool) -> Options:
+def options(store: Location, results: Location, data: Path, device: str, fresh: bool, flops: bool = False) -> Options:
     """Options with absolute paths, the device checked.
 
     Raises:
@@ -71,7 +71,7 @@ def options(store: Location, results: Location, data: Path, device: str, fresh: 
     """
     if device != "cpu":
         _check_device(device)
-    return Options(absolute(store), absolute(results), data.resolve(), device, fresh=fresh)
+    return Options(absolute(store), absolute(results), data.resolve(), device, fresh=fresh, flops=flops)
 
 
 def plan(
