@@ -73,7 +73,7 @@ class Bench:
         suite = Suite(
             name="tests", version=1, description="-", seeds=1, methods=methods, metrics=METRICS, tasks=[TASK | task]
         )
-        options = Options(self.folder / "store", self.folder / "results", self.folder / "data")
+        options = Options(self.folder / "store", self.folder / "results", self.folder / "data", flops=True)
         return make_plan(suite, options, lambda task: "fingerprint", Known(set(), self.store.keys()))
 
     def run(self, *methods: str, **task: Any) -> dict[str, dict[str, Any]]:

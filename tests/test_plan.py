@@ -883,7 +883,8 @@ def test_a_population_waits_for_the_jobs_that_score_its_runs(together):
 
 
 def test_flops_are_counted_at_the_first_seed_of_a_task_alone():
-    work = planned({"seeds": [4, 1, 7]})
+    assert not any(job["counts_flops"] for job in planned().jobs.values())
+    work = planned({"seeds": [4, 1, 7]}, replace(HERE, flops=True))
     assert {job["run"]["seed"] for job in of_kind(work, "run") if job["counts_flops"]} == {1}
     assert sum(job["counts_flops"] for job in of_kind(work, "run")) == 3
 
