@@ -62,13 +62,13 @@ class Machine:
         return 1.0 if device == "cuda" and self.gpus_per_job is None else self.gpus_per_job
 
 
-def options(store: Path, results: Path, data: Path, device: str, fresh: bool) -> Options:
-    """Options with absolute paths, the device checked.
+def options(store: Path, results: Path, data: Path, device: str, fresh: bool, elsewhere: bool = False) -> Options:
+    """Options with absolute paths, the device checked unless jobs run elsewhere.
 
     Raises:
         BenchmarkError: If there is no such device.
     """
-    if device != "cpu":
+    if device != "cpu" and not elsewhere:
         _check_device(device)
     return Options(store.resolve(), results.resolve(), data.resolve(), device, fresh=fresh)
 

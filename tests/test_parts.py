@@ -17,8 +17,8 @@ from rich.console import Console
 
 from benchmark import cli, session
 from benchmark.errors import BenchmarkError
-from benchmark.plan import Known, Options, Plan, make_plan
 from benchmark.parts import deal, parse_shard, split
+from benchmark.plan import Known, Options, Plan, make_plan
 from benchmark.store import PopulationRecords, Records
 from tests import tiny
 
@@ -173,7 +173,7 @@ def run(folder: Path, shard: str | None = None) -> session.Outcome:
     plugin = tiny.metric(folder.parent, "together", needs="seeds")
     suite = str(tiny.suite_file(folder, CHANGES))
     work = session.plan(suite, where, None, None, None, None, [plugin], shard)
-    return session.run(work, where, "serial", 1, Console(file=StringIO()), quiet=True)
+    return session.run(work, where, session.Machine("serial"), Console(file=StringIO()), quiet=True)
 
 
 def said(folder: Path) -> list[tuple[str, Any]]:
