@@ -127,7 +127,8 @@ def run(
         raise BenchmarkError("say what to run: --all, --task NAME or --method NAME (`list tasks` shows them).")
     from benchmark import session
 
-    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh, flops)
+    places = (store or _cache() / "store", results, data or _cache() / "data")
+    options = session.options(*places, device, fresh, flops, elsewhere=address is not None)
     plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
     console = Console(stderr=as_json)
     if dry_run:
@@ -201,7 +202,8 @@ def score(
     """Compute metrics anew from stored outputs, without any model; only what changed since is computed."""
     from benchmark import session
 
-    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
+    places = (store or _cache() / "store", results, data or _cache() / "data")
+    options = session.options(*places, device, False, elsewhere=address is not None)
     work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
     console = Console(stderr=as_json)
     machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)

@@ -63,13 +63,16 @@ class Machine:
         return 1.0 if device == "cuda" and self.gpus_per_job is None else self.gpus_per_job
 
 
-def options(store: Location, results: Location, data: Path, device: str, fresh: bool, flops: bool = False) -> Options:
-    """Options with absolute paths, the device checked.
+def options(
+    store: Location, results: Location, data: Path, device: str, fresh: bool, flops: bool = False,
+    elsewhere: bool = False,
+) -> Options:  # fmt: skip
+    """Options with absolute paths, the device checked unless jobs run elsewhere.
 
     Raises:
         BenchmarkError: If there is no such device.
     """
-    if device != "cpu":
+    if device != "cpu" and not elsewhere:
         _check_device(device)
     return Options(absolute(store), absolute(results), data.resolve(), device, fresh=fresh, flops=flops)
 

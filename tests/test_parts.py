@@ -173,7 +173,7 @@ def run(folder: Path, shard: str | None = None) -> session.Outcome:
     plugin = tiny.metric(folder.parent, "together", needs="seeds")
     suite = str(tiny.suite_file(folder, CHANGES))
     work = session.plan(suite, where, None, None, None, None, [plugin], shard)
-    return session.run(work, where, "serial", 1, Console(file=StringIO()), quiet=True)
+    return session.run(work, where, session.Machine("serial"), Console(file=StringIO()), quiet=True)
 
 
 def said(folder: Path) -> list[tuple[str, Any]]:

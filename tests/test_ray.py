@@ -202,6 +202,11 @@ def test_an_address_is_for_executors_that_know_clusters():
         session.Machine("local", address="127.0.0.1:6379").start("cpu")
 
 
+def test_a_driver_needs_no_gpu_where_the_cluster_has_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_check_device", lambda device: pytest.fail("asked here"))
+    assert session.options(tmp_path, tmp_path, tmp_path, "cuda", False, elsewhere=True).device == "cuda"
+
+
 # -- on two nodes ------------------------------------------------------------------------------------------
 
 
