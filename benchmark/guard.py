@@ -26,8 +26,8 @@ Work = Callable[..., Result]
 
 PERIOD = 0.2
 """Seconds between two looks at a job."""
-KEPT = 8192
-"""Bytes of a job's output that are kept, to be shown if it dies."""
+KEPT = 1 << 15
+"""Bytes of a job's output that are kept, to be shown if it dies: enough for the traceback of a crash."""
 _PIPE = 1 << 16  # bytes that a pipe holds at most
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux's <sys/prctl.h>
 

@@ -15,7 +15,7 @@ from benchmark.store import Records
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds that a test waits for another process before it fails."""
 HOW_TO_GO_ON = "interrupted; type the same command again to go on from here.\n"
 WAITS = """import os, time
@@ -101,7 +101,7 @@ def command(tmp_path) -> Iterator[Callable[[str], Command]]:
         one.process.communicate()
 
 
-@pytest.mark.parametrize("executor", ["local", "serial"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("serial", marks=pytest.mark.slow)])
 def test_once_lets_the_running_job_finish_and_the_same_command_does_the_rest(command, tmp_path, executor):
     first = command(executor)
     first.finishing()
@@ -112,8 +112,8 @@ def test_once_lets_the_running_job_finish_and_the_same_command_does_the_rest(com
     assert methods(tmp_path) == ["no_op"] * 2 + ["waits"] * 2
 
 
-@pytest.mark.parametrize("executor", ["local", "serial"])
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("executor", ["local", pytest.param("serial", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_twice_or_a_termination_ends_it_at_once(command, tmp_path, executor, how):
     first = command(executor)
     if how is signal.SIGINT:
