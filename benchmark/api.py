@@ -458,7 +458,18 @@ def register_learner(name: str, *, description: str, paper: str) -> Callable[[ty
 
 
 class Executor(ABC):
-    """Where jobs run. JSON in, JSON out."""
+    """Where jobs run. JSON in, JSON out.
+
+    Made with `workers`, how many jobs are to run at once, and `gpus_per_job`, which is None where none are handed out.
+    An executor reports how a job ended and tries nothing again: where the job cannot say it itself, its result's status
+    is "died", "timeout" (after the job's `time_limit`, in seconds) or "out_of_memory" (above its `memory_limit`, in
+    bytes), and its error says more.
+
+    Attributes:
+        workers: How many jobs run at once, which may be fewer than were asked for, and change while they run.
+    """
+
+    workers: int = 1
 
     @abstractmethod
     def submit(self, job: dict[str, Any]) -> None:

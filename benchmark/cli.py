@@ -1,11 +1,13 @@
 """The commands. No logic: each gathers its options, calls one function, prints what comes back.
 
-Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong.
+Exit codes: 0 all ran, 1 some run or check failed, 2 the command was wrong, 130 it was interrupted.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from rich.progress import track
 
 from benchmark import __version__, registry
 from benchmark.errors import BenchmarkError
+from benchmark.places import cache_folder as _cache
 from benchmark.specs import suite_names
 
 app = typer.Typer(
@@ -33,11 +36,6 @@ def main() -> None:
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _cache() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "unlearning-benchmark"
-    return Path(os.environ.get("UNLEARNING_BENCHMARK_CACHE", default))
 
 
 def _complete_methods(incomplete: str) -> list[str]:
@@ -63,12 +61,29 @@ MetricsOption = Annotated[
     list[str] | None,
     typer.Option("--metrics", help="Metrics or tiers (every_run, population, probing, legacy) instead of the suite's."),
 ]
-StoreOption = Annotated[Path | None, typer.Option("--store", help="Folder of trained models and outputs.")]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of records, tables and figures.")]
+StoreOption = Annotated[str | None, typer.Option("--store", help="Folder or URL of trained models and outputs.")]
+ResultsOption = Annotated[str, typer.Option("--results", help="Folder or URL of records, tables and figures.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder that datasets lie in or are fetched to.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with components of yours.")]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Compute again whatever is cached.")]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", help="Only part I of N, counted from 0: 0/4 to 3/4, for job arrays.")
+]
+CORES = os.cpu_count() or 1
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")]
+ExecutorOption = Annotated[str, typer.Option("--executor", help="local, ray or serial.")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="Of a Ray cluster for --executor ray: auto, or HOST:PORT of its head.")
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", min=1, help="Seconds for a job instead of the suite's or 20 estimates.")
+]
+MemoryOption = Annotated[float | None, typer.Option("--memory", min=0.1, help="GB for a job; no limit unless said.")]
+GpusOption = Annotated[
+    float | None,
+    typer.Option("--gpus-per-job", min=0.01, help="With --device cuda; 0.25 lets four jobs share one. 1 unless said."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -87,14 +102,22 @@ def run(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Jobs at once; one core each.")] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    jobs: JobsOption = CORES,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    gpus_per_job: GpusOption = None,
     store: StoreOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Also count operations at each task's first seed, which unlearns twice.")
+    ] = False,
+    shard: ShardOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: JsonOption = False,
@@ -104,17 +127,16 @@ def run(
         raise BenchmarkError("say what to run: --all, --task NAME or --method NAME (`list tasks` shows them).")
     from benchmark import session
 
-    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    plan = session.plan(suite, options, task, method, seeds, metrics, plugin)
+    places = (store or _cache() / "store", results, data or _cache() / "data")
+    options = session.options(*places, device, fresh, flops, elsewhere=address is not None)
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
     console = Console(stderr=as_json)
     if dry_run:
         _print_plan(plan, options, jobs, as_json)
         return
-    try:
-        outcome = session.run(plan, options, executor, jobs, console, quiet)
-    except KeyboardInterrupt:
-        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
-        raise typer.Exit(130) from None
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)
+    with _resumable():
+        outcome = session.run(plan, options, machine, console, quiet)
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
@@ -129,20 +151,31 @@ def plan_command(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
+    jobs: JobsOption = CORES,
     store: StoreOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
     fresh: FreshOption = False,
+    shard: ShardOption = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Instead: what is computed again since this revision, and why.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what would run, what is cached, and what it will cost."""
     from benchmark import session
 
     options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, fresh)
-    _print_plan(session.plan(suite, options, task, method, seeds, metrics, plugin), options, jobs, as_json)
+    if since is not None:
+        from benchmark.since import in_words
+
+        content = session.since(suite, options, since, task, method, seeds, metrics, plugin)
+        print(json.dumps(content) if as_json else in_words(content))
+        return
+    plan = session.plan(suite, options, task, method, seeds, metrics, plugin, shard)
+    _print_plan(plan, options, jobs, as_json)
 
 
 @app.command()
@@ -152,10 +185,14 @@ def score(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     metrics: MetricsOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1)] = os.cpu_count() or 1,
-    executor: Annotated[str, typer.Option("--executor", help="local or serial.")] = "local",
+    jobs: JobsOption = CORES,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = None,
+    gpus_per_job: GpusOption = None,
     store: StoreOption = None,
-    results: ResultsOption = Path("results"),
+    results: ResultsOption = "results",
     data: DataOption = None,
     device: DeviceOption = "cpu",
     plugin: PluginOption = None,
@@ -165,16 +202,28 @@ def score(
     """Compute metrics anew from stored outputs, without any model; only what changed since is computed."""
     from benchmark import session
 
-    options = session.options(store or _cache() / "store", results, data or _cache() / "data", device, False)
+    places = (store or _cache() / "store", results, data or _cache() / "data")
+    options = session.options(*places, device, False, elsewhere=address is not None)
     work, notes = session.score(session.plan(suite, options, task, method, seeds, metrics, plugin))
     console = Console(stderr=as_json)
-    outcome = session.run(work, options, executor, jobs, console, quiet)
+    machine = session.Machine(executor, jobs, timeout, memory, gpus_per_job, address)
+    with _resumable():
+        outcome = session.run(work, options, machine, console, quiet)
     outcome.summary.notes += notes
     if as_json:
         print(json.dumps(outcome.as_json()))
     else:
         outcome.show(console)
     raise typer.Exit(1 if outcome.failed else 0)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; type the same command again to go on from here.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _print_plan(plan: Any, options: Any, jobs: int, as_json: bool) -> None:
@@ -249,7 +298,7 @@ def check(
 
 
 @app.command()
-def report(results: ResultsOption = Path("results"), as_json: JsonOption = False) -> None:
+def report(results: ResultsOption = "results", as_json: JsonOption = False) -> None:
     """Build tables and figures from the records of a results folder."""
     from benchmark.report import build_report
 
@@ -258,3 +307,62 @@ def report(results: ResultsOption = Path("results"), as_json: JsonOption = False
         print(json.dumps(built.as_json()))
     else:
         built.show(Console())
+
+
+@app.command()
+def gc(
+    store: StoreOption = None,
+    results: Annotated[
+        list[str] | None, typer.Option("--results", help="Folder or URL of records; give all that the store serves.")
+    ] = None,
+    older_than: Annotated[
+        float, typer.Option("--older-than", min=0, help="Days; what is younger stays, for somebody may be at work.")
+    ] = 1.0,
+    quarantine: Annotated[
+        float, typer.Option("--quarantine", min=0, help="Days that damaged artefacts stay where they were put aside.")
+    ] = 7.0,
+    plugin: PluginOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove from the store what no record needs."""
+    from benchmark.keeping.garbage import collect
+
+    for path in plugin or []:
+        registry.add_plugin(path)
+    found = collect(store or _cache() / "store", results or ["results"], older_than, quarantine, dry_run)
+    if as_json:
+        print(json.dumps(found.as_json() | {"dry_run": dry_run}))
+    else:
+        print("\n".join(found.in_words(dry_run)))
+
+
+@app.command()
+def validate(
+    path: Annotated[str, typer.Argument(help="A results folder, a folder of records, or the file of one.")],
+    store: Annotated[str | None, typer.Option("--store", help="Check the hashes of the artefacts there, too.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check records: schema, names, hashes, numbers that are possible and add up. Runs no code of theirs."""
+    from benchmark.keeping.validity import validate
+
+    verdict = validate(path, store)
+    if as_json:
+        print(json.dumps(verdict.as_json()))
+    else:
+        print("\n".join(verdict.in_words()))
+    raise typer.Exit(1 if verdict.problems else 0)
+
+
+@app.command()
+def compact(
+    results: ResultsOption = "results",
+    out: Annotated[
+        str | None, typer.Option("--out", help="The file; `records.parquet` of the results by default.")
+    ] = None,
+) -> None:
+    """Write all records to one parquet file: a row for each record and metric."""
+    from benchmark.keeping.compact import compact
+
+    out = out or f"{results}/records.parquet"
+    print(f"{out}: {compact(results, out):,} records.")

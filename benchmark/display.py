@@ -1,5 +1,6 @@
 """What people see of a run: a live bar on a terminal, plain lines elsewhere, nothing when asked."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ class Display:
 
     def finished(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """A job ended."""
+
+    def say(self, sentence: str) -> None:
+        """Something that whoever pressed a key waits to read."""
+        print(sentence, file=sys.stderr, flush=True)
 
 
 class _Clock:
@@ -66,6 +71,9 @@ class Plain(Display):
         line = f"{position} {_line(job, result)} ({self.clock.left()})"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def say(self, sentence: str) -> None:
+        self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
 
 class Rich(Display):
     """A bar, what runs now, and lines only for what went wrong."""
@@ -84,6 +92,9 @@ class Rich(Display):
         self.clock.tick(job["key"])
         if result["status"] != "ok":
             self.live.console.print(_line(job, result), markup=False, highlight=False)
+
+    def say(self, sentence: str) -> None:
+        self.live.console.print(sentence, markup=False, highlight=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         now = time.monotonic()

@@ -27,3 +27,7 @@ class UndeclaredAccess(BenchmarkError):
 
 class Diverged(BenchmarkError):
     """Training or unlearning met a loss or a weight that is not finite."""
+
+
+class PlaceError(BenchmarkError):
+    """A store, results or data that cannot be written or read: nobody's run has failed, but none can go on."""

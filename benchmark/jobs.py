@@ -6,6 +6,7 @@ running a job twice is harmless. `train` jobs leave a model and its outputs; `ru
 """
 
 import gc
+import math
 import os
 import time
 import traceback
@@ -25,12 +26,13 @@ from benchmark.api import ARTEFACTS, Method, Outputs, Population, info_of
 from benchmark.components import build
 from benchmark.cost import Stages, energy, peak_memory
 from benchmark.data import Forbidden
-from benchmark.errors import BenchmarkError, Diverged
+from benchmark.errors import BenchmarkError, Diverged, PlaceError
+from benchmark.keys import together_key
 from benchmark.learners.base import Learner
 from benchmark.models import TRAINED_ON, Models
 from benchmark.observe import observe
 from benchmark.populations import measure, stacked, together
-from benchmark.provenance import provenance
+from benchmark.provenance import anonymous, provenance
 from benchmark.relearning import relearn
 from benchmark.scoring import ROLES, Scorer
 from benchmark.shards import ShardedRequest
@@ -42,11 +44,12 @@ from benchmark.specs import (
     RunSpec,
     Status,
     TaskSpec,
-    canonical_hash,
     derive_seed,
 )
 from benchmark.store import PopulationRecords, Records, Store
 from benchmark.training import UnlearningRequest
+
+Ending = Status | Literal["out_of_memory"]
 
 
 class Job(BaseModel):
@@ -73,6 +76,10 @@ class Job(BaseModel):
     device: str
     threads: int
     fresh: bool = False
+    attempt: int = 1
+    exclusive: bool = False
+    time_limit: float | None = None  # seconds; it and the next are for executors to keep
+    memory_limit: float | None = None  # bytes
 
 
 def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -84,7 +91,9 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
 
     Returns:
         {"status", "error", "seconds": {stage: s}, "notes": sentences worth showing}. What goes wrong inside a method
-        is recorded as a failed run; it does not raise.
+        is recorded as a failed run; it does not raise. Want of memory is not recorded yet: another attempt may help.
+        Nor is anything if nothing can be written, the disk being full say: the status is "stopped" then, for every
+        other job would end alike.
     """
     job = Job.model_validate(content)
     torch.set_num_threads(job.threads)
@@ -92,8 +101,31 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     for plugin in job.plugins:
         registry.add_plugin(plugin)
     worker = Worker(job, progress)
-    status, error = worker.do()
+    status: str
+    try:
+        status, error = worker.do()
+    except PlaceError as problem:
+        status, error = "stopped", str(problem)
     return {"status": status, "error": error, "seconds": worker.stages.seconds, "notes": worker.store.notes}
+
+
+def record_failure(content: dict[str, Any], error: str) -> str:
+    """Leave, in the place of a job that died, the records of its failure. They do not count as done.
+
+    Args:
+        content: A Job as JSON.
+        error: How it died.
+
+    Returns:
+        The error, with what kept a record from being left, if anything did.
+    """
+    worker = Worker(Job.model_validate(content))
+    if worker.job.kind != "score":
+        return worker.fail(error, lasting=False)
+    done = worker.records.keys()  # by an attempt that died later
+    left = [entry for entry in worker.job.batch if not (entry["key"] in done and worker.store.contains(entry["key"]))]
+    found = {worker._for_run(**_typed(entry)).fail(error, lasting=False) for entry in left}
+    return max(found, key=len, default=error)
 
 
 class Worker:
@@ -104,29 +136,50 @@ class Worker:
     ) -> None:
         self.job, self.progress = job, progress
         self.task: TaskSpec = job.run.task
-        self.store, self.records = store or Store(Path(job.store)), Records(Path(job.results))
+        self.store = store or Store(job.store)
+        self.records, self.populations = Records(job.results), PopulationRecords(job.results)
+        self._known: list[str] = []  # records of this job's key from before it began
         self.device = torch.device(job.device)
         self.stages = Stages()
         self._scorer = Scorer(self.store, job.sources, self._observed)
         self.models = Models(
             self.task, job.run.seed, job.keys, self.store, Path(job.data), self.device, self.stages, progress
         )
+        self._process = os.getpid()
 
-    def do(self) -> tuple[Status, str | None]:
+    def do(self) -> tuple[Ending, str | None]:
         """The job's status and what went wrong; a failure inside a run or a population leaves its record."""
+        shelf = self.populations if self.job.kind == "population" else self.records
         try:
-            done: tuple[Status, str | None] = getattr(self, self.job.kind)()
+            if self.job.kind in ("run", "population"):
+                self._known = shelf.names_of(self.task.name, self.job.run.method, self.job.key)
+            done: tuple[Ending, str | None] = getattr(self, self.job.kind)()
             return done
+        except PlaceError:
+            raise
         except (Exception, SystemExit) as problem:
             error = _explain(problem)
-            try:
-                if self.job.kind == "run":
-                    self.record("failed", error)
-                elif self.job.kind == "population":
-                    self.record_population("failed", error)
-            except Exception as another:
-                error += f"\nand no record could be left: {_explain(another)}"
-            return "failed", error
+            return ("out_of_memory", error) if _lacks_memory(problem) else ("failed", self.fail(error))
+
+    def fail(self, error: str, lasting: bool = True) -> str:
+        """Leave the record of a failure; return the error, with what kept the record from being left, if anything did.
+
+        Args:
+            error: What went wrong.
+            lasting: Whether the run counts as done; if not, the next command tries it again.
+        """
+        try:
+            if self.job.kind == "run":
+                self.record("failed", error)
+            elif self.job.kind == "population":
+                self.record_population("failed", error)
+            if not lasting:
+                self.store.discard(self.job.key)
+        except PlaceError:
+            raise
+        except Exception as another:
+            error += f"\nand no record could be left: {_explain(another)}"
+        return error
 
     # The kinds of jobs
 
@@ -162,7 +215,7 @@ class Worker:
         self.record(status, None, meta, metrics=metrics, curves=curves)
         return status, None
 
-    def score(self) -> tuple[Status, str | None]:
+    def score(self) -> tuple[Ending, str | None]:
         """Runs of one seed whose outputs are stored, one after the other."""
         errors = []
         for entry in self.job.batch:
@@ -172,6 +225,8 @@ class Worker:
             status, error = one.do()
             self.models.share_data(one.models)
             self.stages.add(one.stages)
+            if status == "out_of_memory":
+                return status, f"{entry['role']}: {error}"
             errors += [f"{entry['role']}: {error}"] if status == "failed" else []
         return ("failed", "; ".join(errors)) if errors else ("ok", None)
 
@@ -189,7 +244,7 @@ class Worker:
             models = {role: [worker.outputs(f"{role}/outputs") for worker in workers] for role in ROLES}
             if split.pairs and split.seed is not None:
                 for role, found in models.items():
-                    key = canonical_hash([member[f"{role}/outputs"] for member in self.job.members])
+                    key = together_key(self.job.members, role)
                     if not self.store.contains(key):
                         self.store.put(key, arrays=stacked(found))
             population = Population(
@@ -347,15 +402,17 @@ class Worker:
                 oracle=info_of(method).oracle,
                 optimises=sorted(info_of(method).optimises),
                 status=status,
-                error=error,
+                error=None if error is None else anonymous(error),
                 sizes=observed.get("sizes", {}),
                 duplicates_dropped=observed.get("duplicates_dropped", 0),
-                log=meta["log"] if meta else [],
+                log=[_finite(row) for row in meta["log"]] if meta else [],
                 cost=self._cost(meta) if meta else None,
                 artefacts=self.job.keys,
                 provenance=provenance(),
                 **found,
-            )
+            ),
+            fresh=self.job.fresh,
+            known=self._known,
         )
 
     def record_population(
@@ -364,7 +421,7 @@ class Worker:
         """Leave the record of all seeds."""
         info = info_of(_method_class(self.job.run.method))
         self._mark(status)
-        PopulationRecords(Path(self.job.results)).add(
+        self.populations.add(
             PopulationRecord(
                 key=self.job.key,
                 suite=self.job.suite,
@@ -375,16 +432,20 @@ class Worker:
                 oracle=info.oracle,
                 optimises=sorted(info.optimises),
                 status=status,
-                error=error,
+                error=None if error is None else anonymous(error),
                 metrics=metrics or {},
                 seconds=self.stages.seconds.get("score", 0.0),
                 runs=[member["run"] for member in self.job.members],
                 provenance=provenance(),
-            )
+            ),
+            fresh=self.job.fresh,
+            known=self._known,
         )
 
     def _mark(self, status: Status) -> None:
         """With the record it says: this run is done, here."""
+        if os.getpid() != self._process:
+            os._exit(1)  # a child that a method forked came back as well; its parent speaks for the job
         seed = "all seeds" if self.job.kind == "population" else f"seed {self.job.run.seed}"
         what = f"{self.task.name}, {self.job.role}, {seed}"
         self.store.put(self.job.key, meta={"status": status, "what": what}, replace=True)
@@ -408,11 +469,18 @@ class Worker:
             device=self.job.device,
             threads=self.job.threads,
             load_average=meta["load_average"],
+            exclusive=self.job.exclusive,
+            attempts=self.job.attempt,
         )
 
 
 def _typed(entry: dict[str, Any]) -> dict[str, Any]:
     return entry | {"run": RunSpec.model_validate(entry["run"])}
+
+
+def _finite(row: dict[str, float]) -> dict[str, float]:
+    """What a method noted of an epoch, as far as JSON can hold it."""
+    return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 def _method_class(name: str) -> type:
@@ -443,6 +511,11 @@ def _status(paradigm: str, outputs: Outputs, unchanged: bool) -> Status:
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     cosines = np.abs(unit @ unit.T)[~np.eye(len(unit), dtype=bool)]
     return "collapsed" if cosines.mean() > 0.99 else "ok"
+
+
+def _lacks_memory(problem: BaseException) -> bool:
+    """Python's own error (numpy's is one), a GPU's, or that of torch's allocator on the CPU, which has no class."""
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(problem)
 
 
 def _explain(problem: BaseException) -> str:

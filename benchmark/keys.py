@@ -128,6 +128,11 @@ def population_key(members: Sequence[Mapping[str, str]], metrics: Mapping[str, s
     return canonical_hash({"outputs": outputs, "metrics": dict(metrics), "source": _code(_POPULATION_CODE)})
 
 
+def together_key(members: Sequence[Mapping[str, str]], role: str) -> str:
+    """Key of the outputs that all seeds' models of one role left on one pool."""
+    return canonical_hash([keys[f"{role}/outputs"] for keys in members])
+
+
 def numbers_key(metric: str, code: str, role: str, keys: Mapping[str, str]) -> str:
     """Key of what one metric says of one of a run's three models, held against the other two."""
     models = {"scored": role, "original": "original", "retrained": "retrained"}
@@ -139,8 +144,9 @@ def numbers_key(metric: str, code: str, role: str, keys: Mapping[str, str]) -> s
 
 
 def forget_sources() -> None:
-    """Read the source of components again: it may have changed since the last plan."""
+    """Read all source again: it may have changed since the last plan."""
     source.cache_clear()
+    _code.cache_clear()
 
 
 @cache

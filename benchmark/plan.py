@@ -12,6 +12,7 @@ from benchmark import ROOT, keys, registry
 from benchmark.api import ARTEFACTS, Method, MethodInfo, MetricInfo
 from benchmark.components import build, make
 from benchmark.errors import BenchmarkError, UnknownName
+from benchmark.places import Location
 from benchmark.specs import ENSEMBLE, LEAST_ENSEMBLE, Record, Suite, TaskSpec, Tier, canonical_hash
 
 SUITES = ROOT / "suites"
@@ -23,12 +24,13 @@ TIERS = get_args(Tier)
 class Options:
     """What a command adds to a suite: where things lie and what is selected."""
 
-    store: Path
-    results: Path
+    store: Location
+    results: Location
     data: Path
     device: str = "cpu"
     threads: int = 1
     fresh: bool = False
+    flops: bool = False
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -63,6 +65,11 @@ class Plan:
         cached_populations: The same of populations.
         not_applicable: (task, method, why).
         estimates: Job key -> expected seconds, where earlier records tell.
+        time_limit: Seconds that the suite gives a job, if it says so.
+        exclusive: Whether the suite wants runs to have the machine to themselves.
+        groups: (task, seed), which share an original and a retrained model -> keys of all its runs, cached or not.
+        shard: "0/2" for the first of two shards, "" for a whole plan.
+        notes: Sentences on what is left out.
     """
 
     suite: str
@@ -71,6 +78,11 @@ class Plan:
     cached_populations: set[str] = field(default_factory=set)
     not_applicable: list[tuple[str, str, str]] = field(default_factory=list)
     estimates: dict[str, float] = field(default_factory=dict)
+    time_limit: float | None = None
+    exclusive: bool = False
+    groups: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    shard: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> int:
@@ -132,7 +144,7 @@ def make_plan(
             fitting = _methods_of(suite, variant, options)[0] if variant.in_shards else methods
             if variant is task or not variant.in_shards or any(_reads_artefacts(name) for name, _ in fitting):
                 planner.add(variant, seeds, fitting, data, measured)
-    plan = planner.plan
+    plan = replace(planner.plan, time_limit=suite.time_limit, exclusive=suite.exclusive)
     if plan.jobs:
         plan.estimates = _estimates(plan.jobs, history)
     return plan
@@ -162,7 +174,7 @@ class _Planner:
 
     def __init__(self, suite: str, options: Options, known: Known) -> None:
         self.plan = Plan(suite)
-        self._known, self._device, self._fresh = known, options.device, options.fresh
+        self._known, self._device, self._fresh, self._flops = known, options.device, options.fresh, options.flops
         self._job_of: dict[str, str] = {}  # run key -> the job that does it
         self._common = {
             "suite": suite,
@@ -189,7 +201,9 @@ class _Planner:
         members: dict[str, list[dict[str, str]]] = {name: [] for name, _ in methods}
         arms = list(_arms(task, methods))
         for seed in seeds:
-            for method, own in self._seed(task, seed, arms, data, metrics, counts=seed == seeds[0]).items():
+            for method, own in self._seed(
+                task, seed, arms, data, metrics, counts=self._flops and seed == seeds[0]
+            ).items():
                 members[method].append(own)
         if together:
             for method, params in methods:
@@ -208,6 +222,7 @@ class _Planner:
         for method, params, placebo in arms:
             own = shared | keys.run_keys(shared, task, method, params, self._device, placebo)
             key = keys.record_key(own, metrics)
+            self.plan.groups.setdefault((task.name, seed), set()).add(key)
             if not placebo:
                 found[method] = own | {"run": key}
             if self._is_known(key):
@@ -421,8 +436,8 @@ def _methods_of(
 
 
 def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record]) -> dict[str, float]:
-    """Job key -> median seconds of earlier runs of the same task and role."""
-    seen: dict[tuple[str, str], list[float]] = {}
+    """Job key -> median seconds of earlier runs of the same task and role on the same kind of device."""
+    seen: dict[tuple[str, str, str], list[float]] = {}
     for record in history:
         if record.cost is None:
             continue
@@ -433,13 +448,18 @@ def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record])
             ("original", record.cost.train_seconds),
             ("retrained", record.cost.retrain_seconds),
         ):
-            seen.setdefault((record.task, role), []).append(seconds + rest)
+            seen.setdefault((record.task, role, _kind(record.cost.device)), []).append(seconds + rest)
     medians = {what: median(seconds) for what, seconds in seen.items()}
     found = {}
     for key, job in jobs.items():
         task = job["run"]["task"]["name"]  # an ensemble's models cost what its task's do
-        names = (task, task.partition(ENSEMBLE)[0])
-        known = [medians[name, job["role"]] for name in names if (name, job["role"]) in medians]
+        alike = [(name, job["role"], _kind(job["device"])) for name in (task, task.partition(ENSEMBLE)[0])]
+        known = [medians[what] for what in alike if what in medians]
         if known and job["kind"] in ("train", "run"):
             found[key] = known[0]
     return found
+
+
+def _kind(device: str) -> str:
+    """`cuda` for `cuda:1`."""
+    return device.partition(":")[0]

@@ -1,6 +1,7 @@
-"""Where a record comes from: commit, versions, hardware. No host names, no user names."""
+"""Where a record comes from: commit, versions, hardware. No host names, no user names, no paths that hold them."""
 
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
@@ -11,6 +12,10 @@ import psutil
 from benchmark import ROOT, __version__
 from benchmark.specs import Provenance
 
+PATH = re.compile(r"(?<![\w./…-])(?:/|[A-Za-z]:\\)(?:[^\s/\\:'\"<>|]+[/\\])+(?=[^\s/\\:'\"<>|])")
+"""The folders of an absolute path, of which there is at least one."""
+
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _PACKAGES = ("torch", "torchvision", "timm", "lightly", "numpy", "scipy", "scikit-learn")
 
 
@@ -24,6 +29,16 @@ def provenance() -> Provenance:
         versions={"python": platform.python_version(), "benchmark": __version__, **_versions()},
         hardware=_hardware(),
     )
+
+
+def anonymous(text: str) -> str:
+    """A traceback or a sentence without the folders of this machine, which hold its users' names, and without colours.
+
+    >>> anonymous("/home/ada/pictures/cat.png: there is no such file")
+    '…/cat.png: there is no such file'
+    """
+    bare = "".join(letter for letter in _COLOUR.sub("", text) if letter.isprintable() or letter in "\n\t")
+    return PATH.sub("…/", bare.replace(f"{ROOT.parent}/", ""))
 
 
 @cache

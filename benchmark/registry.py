@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -48,16 +48,22 @@ class _Index:
 
 
 _index = _Index()
+_instead: dict[Path, Path] = {}
+_NAME = re.compile(r"\w[\w.-]*(\[[\w.-]+\])?", re.ASCII)  # of what becomes a folder or stands in a record
 
 
 def register(kind: str, name: str, info: Any) -> Callable[[type], type]:
     """The decorator behind every `register_*` of `benchmark.api`.
 
     Raises:
-        BenchmarkError: If another file already registered the name.
+        BenchmarkError: If another file already registered the name, or it cannot be a folder's.
     """
 
     def decorate(target: type) -> type:
+        presets = [f"{name}[{preset}]" for preset in info.presets] if kind == "method" else []
+        for one in [name, *presets, *(info.values if kind == "metric" else [])]:
+            if not _NAME.fullmatch(one):
+                raise BenchmarkError(f"{kind} {name!r}: {one!r} is no name; letters, digits and '_' are right.")
         source = Path(sys.modules[target.__module__].__file__ or "").resolve()
         known = _index.components.get((kind, name))
         if known is not None and known.source != source:
@@ -144,7 +150,18 @@ def plugins() -> list[str]:
 
 def source_hash(*paths: Path) -> str:
     """A hash of what Python files do: comments, docstrings, layout and the cost that a method states left out."""
-    return hashlib.sha256("".join(_file_hash(path, path.stat().st_mtime_ns) for path in paths).encode()).hexdigest()
+    files = [_instead.get(path, path) for path in paths]
+    return hashlib.sha256("".join(_file_hash(file, file.stat().st_mtime_ns) for file in files).encode()).hexdigest()
+
+
+@contextmanager
+def reading(instead: Mapping[Path, Path]) -> Iterator[None]:
+    """Inside, `source_hash` reads other files in the place of some."""
+    _instead.update(instead)
+    try:
+        yield
+    finally:
+        _instead.clear()
 
 
 def source_path(kind: str, name: str) -> Path:

@@ -5,24 +5,70 @@ Unknown keys are errors everywhere. Nothing here imports torch, so whatever only
 
 import hashlib
 import json
+import math
 import re
 import tomllib
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmark.errors import BenchmarkError, UnknownName
 
 RECORD_VERSION = 1
 LEAST_ENSEMBLE = 8
+DEEPEST = 20
+"""Levels that settings may be nested."""
 ENSEMBLE = ".ensemble"  # between a task's name and the number of models, in the name of its ensemble
 SHARDED = ".sharded"  # between a task's name and "shards x slices"
 
 PARADIGMS = frozenset({"supervised", "simclr", "moco", "byol"})
 
+
+def _settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Free values as JSON can hold them: finite numbers, and no deeper than anybody nests them."""
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise ValueError("a number in it is not finite")
+        level = [
+            entry
+            for value in level
+            if isinstance(value, dict | list | tuple)
+            for entry in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return values
+
+
+def _for_reading(text: str) -> str:
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError("there are control characters in it, which a terminal would take for commands")
+    return text
+
+
+def _moment(date: str) -> str:
+    try:
+        datetime.fromisoformat(date)
+    except ValueError:
+        raise ValueError("this is no date; 2026-01-31T12:00:00+00:00 is one") from None
+    return date
+
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+Name = Annotated[str, Field(pattern=rf"^{NAME}$", max_length=120)]
+MethodName = Annotated[
+    str, Field(pattern=rf"^{NAME}(\[[A-Za-z0-9_.-]+\])?$", max_length=120, description="name or name[preset]")
+]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256 of what determines a result")]
+Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unversioned)$")]
+Text = Annotated[str, AfterValidator(_for_reading)]
+Date = Annotated[str, AfterValidator(_moment)]
+Settings = Annotated[dict[str, Any], AfterValidator(_settings)]
 SetName = Literal["forget", "retain", "heldout", "third_party", "validation", "test"]
 Status = Literal["ok", "failed", "diverged", "collapsed", "no_change"]
 Goal = Literal["max", "min", "match_retrained", "info"]
@@ -33,16 +79,16 @@ Signal = Literal["loss", "entropy", "similarity", "features"]
 
 
 class Spec(BaseModel):
-    """A frozen model that refuses keys it does not know."""
+    """A frozen model that refuses keys it does not know, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Ref(Spec):
     """A component by name with its parameters: `"digits"` or `{name = "digits", …}`."""
 
     name: str
-    params: dict[str, Any] = {}
+    params: Settings = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +167,7 @@ class TaskSpec(Spec):
     scenario: Ref
     split: SplitSpec
     recipe: Recipe
-    views: dict[str, Any] = {}
+    views: Settings = {}
     image_size: int | None = Field(None, ge=4, description="images are averaged down to this side in pixels")
     label_noise: float = Field(0.0, ge=0, lt=1, description="fraction of non-test labels replaced at random")
     evaluation: Evaluation = Evaluation()
@@ -130,7 +176,7 @@ class TaskSpec(Spec):
     shards: Shards | None = Field(None, description="of models for methods that read what training left in shards")
     in_shards: bool = Field(False, description="the task's models are trained so")
     split_of: Slug | None = Field(None, description="the task whose images these are; its own unless said")
-    methods: dict[str, dict[str, Any]] = Field({}, description="hyper-parameters of this task, by method name")
+    methods: dict[str, Settings] = Field({}, description="hyper-parameters of this task, by method name")
 
     @model_validator(mode="after")
     def _variants_can_be_named(self) -> "TaskSpec":
@@ -175,6 +221,8 @@ class Suite(Spec):
     seeds: int | list[int] = 3
     methods: list[str] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1, description="names of metrics or of tiers")
+    time_limit: float | None = Field(None, gt=0, description="seconds for a job; unless said 20 times its estimate")
+    exclusive: bool = Field(False, description="runs, whose time is reported, have the machine to themselves")
     tasks: list[TaskSpec] = Field(min_length=1)
 
     @field_validator("tasks")
@@ -205,10 +253,10 @@ class RunSpec(Spec):
     """One (task, method, seed), fully resolved: a record can be run again from this alone."""
 
     task: TaskSpec
-    method: str
-    params: dict[str, Any]
+    method: MethodName
+    params: Settings
     seed: int
-    metrics: list[str]
+    metrics: list[Name]
     placebo: bool = Field(False, description="the forget set that the method was given was never trained on")
 
 
@@ -217,7 +265,7 @@ class Meaning(Spec):
 
     goal: Goal
     role: Role
-    label: str
+    label: Text
     unit: Unit
     attack: bool = False
     headline: bool = False
@@ -234,7 +282,7 @@ class MetricValue(Meaning):
     n: int = Field(ge=1, description="examples that the number rests on")
     low: float | None = None
     high: float | None = None
-    note: str | None = Field(None, description="why it cannot be ranked, such as too few non-members")
+    note: Text | None = Field(None, description="why it cannot be ranked, such as too few non-members")
 
     @property
     def gap(self) -> float:
@@ -254,7 +302,7 @@ class AttackCurves(Spec):
 
     fpr: list[float]
     levels: list[float]
-    label: str
+    label: Text
     original: Curve
     retrained: Curve
     unlearned: Curve
@@ -279,39 +327,40 @@ class Cost(Spec):
     device: str
     threads: int
     load_average: float
-    exclusive: bool = False
+    exclusive: bool = Field(False, description="no other job of the command was let run beside it")
+    attempts: int = Field(1, ge=1, description="more than 1: it died before, took too long or ran out of memory")
 
 
 class Provenance(Spec):
     """Where a record comes from; never a host or user name."""
 
-    commit: str
+    commit: Commit
     dirty: bool
-    date: str
-    versions: dict[str, str]
-    hardware: dict[str, str | int]
+    date: Date
+    versions: dict[Name, Text]
+    hardware: dict[Name, Text | int]
 
 
 class Record(Spec):
     """The JSON that a finished run leaves. Created once, never edited."""
 
     schema_version: int = RECORD_VERSION
-    key: str
-    suite: str
+    key: Key
+    suite: Slug
     run: RunSpec
-    paradigm: str
-    uses: list[str]
+    paradigm: Name
+    uses: list[Name]
     oracle: bool = Field(description="an exact method: its distance to the retrained model is the oracle floor")
     optimises: list[Signal] = Field([], description="signals that are the method's own objective")
     status: Status
-    error: str | None = None
+    error: Text | None = None
     sizes: dict[str, int] = {}
     duplicates_dropped: int = 0
-    metrics: dict[str, MetricValue] = {}
-    curves: dict[str, AttackCurves] = {}
+    metrics: dict[Name, MetricValue] = {}
+    curves: dict[Name, AttackCurves] = {}
     log: list[dict[str, float]] = []
     cost: Cost | None = None
-    artefacts: dict[str, str] = {}
+    artefacts: dict[str, Key] = {}
     provenance: Provenance
 
     @property
@@ -337,19 +386,19 @@ class PopulationRecord(Spec):
     """What all seeds of one method on one task say together. Created once, never edited."""
 
     schema_version: int = RECORD_VERSION
-    key: str
-    suite: str
+    key: Key
+    suite: Slug
     task: TaskSpec
-    method: str
-    params: dict[str, Any]
+    method: MethodName
+    params: Settings
     seeds: list[int]
     oracle: bool
     optimises: list[Signal] = []
     status: Status
-    error: str | None = None
-    metrics: dict[str, PopulationValue] = {}
+    error: Text | None = None
+    metrics: dict[Name, PopulationValue] = {}
     seconds: float = Field(description="that the computation took, models and outputs being there")
-    runs: list[str] = Field(description="keys of the runs whose outputs it was computed from, in the order of `seeds`")
+    runs: list[Key] = Field(description="keys of the runs whose outputs it was computed from, in the order of `seeds`")
     provenance: Provenance
 
 

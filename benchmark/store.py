@@ -1,51 +1,58 @@
-"""Artefacts by content key and records as JSON files; written whole or not at all, checked when read, no locks.
+"""Artefacts by content key: trained models, observed outputs, scores. Written whole, checked when read, no locks.
 
 An artefact is a folder that holds arrays (npz without pickle) and weights (safetensors) under names made from their
-own sha256, and `meta.json`, which is written last: without it the artefact is not there. Two writers of one key can
-therefore only repeat each other.
+own sha256, and `meta.json`, which carries a hash of its own and is written last: without it the artefact is not
+there. Two writers of one key can therefore only repeat each other. Records lie beside it, in a place of their own.
 """
 
 import hashlib
 import io
 import json
-import os
 import re
-import socket
-import tempfile
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from benchmark.errors import BenchmarkError
-from benchmark.specs import PopulationRecord, Record
+from benchmark.places import Location, local_folder, place_of, write_atomic
+from benchmark.records import PopulationRecords, Records
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NUMBERS = re.compile(r"\[\n[\s\d.eE+,-]+\]")  # a list of numbers, which a reader wants on one line
-_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+__all__ = ["PopulationRecords", "Records", "Store", "write_atomic"]
 
-Kept = TypeVar("Kept", Record, PopulationRecord)
+_FILE = re.compile(r"([0-9a-f]{64})\.(npz|safetensors)")
+_COMPLETE = "meta.json"
+
+Found = TypeVar("Found")
+
+
+class _Damaged(Exception):
+    """What is wrong with an artefact."""
 
 
 class Store:
-    """A folder of artefacts: trained models, observed outputs, scores."""
+    """The artefacts at a place.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    Attributes:
+        folder: The local folder for what has to be local: that of the store, or the cache's if it is at a URL.
+        notes: Sentences on what was damaged.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.place = place_of(location)
+        self.folder = local_folder(location)
         self.notes: list[str] = []
 
     def check_writable(self) -> None:
-        """Raise BenchmarkError unless artefacts can be written."""
-        _check_writable(self.folder, "store", "--store")
+        """Raise PlaceError unless artefacts can be written."""
+        self.place.check_writable("store", "--store")
 
     def put(
         self,
@@ -69,181 +76,138 @@ class Store:
 
             packed = {name: _own_copy(tensor) for name, tensor in weights.items()}
             files["weights"] = self._put_file(key, safetensors.torch.save(packed), "safetensors")
-        content = json.dumps({"files": files, "meta": dict(meta or {})}, sort_keys=True)
-        write_atomic(self._folder(key) / "meta.json", content.encode())
+        content = json.loads(json.dumps({"files": files, "meta": dict(meta or {})}))  # as it will be read
+        data = json.dumps(content | {"sha256": _digest(content)}, sort_keys=True).encode()
+        if replace:
+            self.place.write(f"{folder_of(key)}/{_COMPLETE}", data)
+        else:  # of two at once the first one stays
+            self.place.create(f"{folder_of(key)}/{_COMPLETE}", data)
 
     def contains(self, key: str) -> bool:
         """Whether an artefact is there (its files are checked when they are read)."""
-        return (self._folder(key) / "meta.json").is_file()
+        return self.place.exists(f"{folder_of(key)}/{_COMPLETE}")
 
     def meta(self, key: str) -> dict[str, Any] | None:
         """What was noted with an artefact; None if it is not there or cannot be read."""
-        content = self._content(key)
-        return None if content is None else content["meta"]
+        return self._checked(key, lambda content: dict(content["meta"]))
 
     def arrays(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The arrays of an artefact; None if they are not there or damaged."""
-        data = self._file(key, "arrays")
-        if data is None:
-            return None
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            return dict(stored)
+        return self._checked(key, lambda content: self._arrays(key, content))
 
     def weights(self, key: str) -> "dict[str, Tensor] | None":
         """The weights of an artefact; None if they are not there or damaged."""
-        data = self._file(key, "weights")
-        if data is None:
-            return None
-        import safetensors.torch
+        return self._checked(key, lambda content: self._weights(key, content))
 
-        return safetensors.torch.load(data)
+    def discard(self, key: str) -> None:
+        """Forget an artefact, if it is there."""
+        self.place.remove([f"{folder_of(key)}/{_COMPLETE}"])
 
     def keys(self) -> set[str]:
         """All artefacts, by listing folders once instead of asking for each."""
-        return {entry.parent.name for entry in self.folder.glob("artefacts/*/*/meta.json")}
+        return {name.split("/")[2] for name in self.place.names("artefacts") if name.endswith(f"/{_COMPLETE}")}
 
-    def _folder(self, key: str) -> Path:
-        return self.folder / "artefacts" / key[:2] / key
+    def damage(self, key: str) -> str | None:
+        """What is wrong with an artefact, which stays where it is; None if it is whole.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+        """
+        try:
+            content = self._content(key)
+            for kind in content["files"]:
+                self._bytes(key, content, kind)
+        except _Damaged as damage:
+            return str(damage)
+        return None
+
+    def files_of(self, key: str) -> set[str]:
+        """The files that make up an artefact; none if it is damaged or not there."""
+        try:
+            content = self._content(key)
+        except (_Damaged, FileNotFoundError):
+            return set()
+        return {f"{folder_of(key)}/{name}" for name in (_COMPLETE, *content["files"].values())}
 
     def _put_file(self, key: str, data: bytes, suffix: str) -> str:
         name = f"{hashlib.sha256(data).hexdigest()}.{suffix}"
-        write_atomic(self._folder(key) / name, data)
+        self.place.write(f"{folder_of(key)}/{name}", data)
         return name
 
-    def _content(self, key: str) -> dict[str, Any] | None:
-        path = self._folder(key) / "meta.json"
-        if not path.is_file():
-            return None
+    def _checked(self, key: str, read: Callable[[dict[str, Any]], Found]) -> Found | None:
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-            content["meta"], content["files"]
-        except (ValueError, KeyError, TypeError):
-            self._quarantine(key, "meta.json is damaged")
+            return read(self._content(key))
+        except FileNotFoundError:
             return None
+        except _Damaged as damage:
+            self._quarantine(key, str(damage))
+            return None
+
+    def _content(self, key: str) -> dict[str, Any]:
+        """What `meta.json` says. The one of an earlier version carries no hash of its own."""
+        try:
+            content: dict[str, Any] = json.loads(self.place.read(f"{folder_of(key)}/{_COMPLETE}"))
+            said = {name: content[name] for name in ("files", "meta")}
+            whole = content.keys() in (said.keys(), said.keys() | {"sha256"})
+            whole = whole and content.get("sha256", _digest(said)) == _digest(said)
+            named = all(_FILE.fullmatch(name) for name in said["files"].values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise _Damaged(f"{_COMPLETE} is damaged") from error
+        if not whole or not named:
+            raise _Damaged(f"{_COMPLETE} {'is damaged' if named else 'names what is no file of the artefact'}")
         return content
 
-    def _file(self, key: str, kind: str) -> bytes | None:
-        content = self._content(key)
-        if content is None or kind not in content["files"]:
-            return None
-        name = str(content["files"][kind])
-        path = self._folder(key) / Path(name).name
-        data = path.read_bytes() if path.is_file() else b""
+    def _bytes(self, key: str, content: Mapping[str, Any], kind: str) -> bytes:
+        name = content["files"][kind]
+        try:
+            data = self.place.read(f"{folder_of(key)}/{name}")
+        except FileNotFoundError:
+            data = b""
         if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
-            self._quarantine(key, f"{kind} do not match their hash")
-            return None
+            raise _Damaged(f"{kind} do not match their hash")
         return data
+
+    def _arrays(self, key: str, content: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
+        if "arrays" not in content["files"]:
+            return None
+        buffer = io.BytesIO(self._bytes(key, content, "arrays"))
+        try:
+            with zipfile.ZipFile(buffer) as archive:  # ours are not compressed, and what is may be endless
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("compressed")
+            with np.load(buffer, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("bytes")  # which numpy hands out as they are
+            return arrays
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+            raise _Damaged("arrays are no plain npz, which holds numbers and no pickle") from error
+
+    def _weights(self, key: str, content: Mapping[str, Any]) -> "dict[str, Tensor] | None":
+        if "weights" not in content["files"]:
+            return None
+        import safetensors.torch
+
+        try:
+            return safetensors.torch.load(self._bytes(key, content, "weights"))
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise _Damaged("weights are no safetensors") from error
 
     def _quarantine(self, key: str, reason: str) -> None:
         """Move a damaged artefact aside, so that it is computed again, and say so."""
-        aside = self.folder / "quarantine" / f"{key}-{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside = f"quarantine/{date.today().isoformat()}/{key}-{uuid.uuid4().hex[:8]}"
         with suppress(FileNotFoundError):  # another worker met the same damage first
-            os.replace(self._folder(key), aside)
-        self.notes.append(f"artefact {key[:12]}: {reason}; moved to {aside} and computed again")
+            self.place.move(folder_of(key), aside)
+        self.notes.append(f"artefact {key[:12]}: {reason}; moved to {self.place.at(aside)} and computed again")
 
 
-class _Shelf(ABC, Generic[Kept]):
-    """A folder of JSON files, one for each thing kept: `<task>/<method>/<key>-<commit>.json`."""
-
-    kept: type[Kept]
-    what: str
-
-    def __init__(self, results: Path) -> None:
-        self.folder = Path(results) / self.what
-
-    def check_writable(self) -> None:
-        """Raise BenchmarkError unless records can be written."""
-        _check_writable(self.folder, "results folder", "--results")
-
-    def add(self, record: Kept) -> Path:
-        """Write a record under a name of its own; what is there is never edited."""
-        stem = f"{record.key}-{record.provenance.commit[:12]}"
-        task, method = self._of(record)
-        folder = self.folder / task / method_folder(method)
-        repeat = 1
-        while (path := folder / (f"{stem}.json" if repeat == 1 else f"{stem}.{repeat}.json")).exists():
-            repeat += 1
-        text = _NUMBERS.sub(lambda numbers: " ".join(numbers[0].split()), record.model_dump_json(indent=1))
-        write_atomic(path, f"{text}\n".encode())
-        return path
-
-    def keys(self) -> set[str]:
-        """The keys that have a record, from file names alone."""
-        return {path.name.partition("-")[0] for path in self.folder.glob("*/*/*.json")}
-
-    def read(self) -> Iterator[Kept]:
-        """Every record.
-
-        Raises:
-            BenchmarkError: If a file is no record, naming it.
-        """
-        for path in sorted(self.folder.glob("*/*/*.json"), key=_in_order):
-            try:
-                yield self.kept.model_validate_json(path.read_bytes())
-            except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(map(str, first["loc"]))
-                raise BenchmarkError(f"{path}: this is no record: {place}: {first['msg']}.") from error
-
-    @abstractmethod
-    def _of(self, record: Kept) -> tuple[str, str]:
-        """The names of its task and method."""
+def folder_of(key: str) -> str:
+    """Where an artefact lies in its store."""
+    return f"artefacts/{key[:2]}/{key}"
 
 
-class Records(_Shelf[Record]):
-    """The folder of records: `records/<task>/<method>/<key>-<commit>.json`."""
-
-    kept, what = Record, "records"
-
-    def _of(self, record: Record) -> tuple[str, str]:
-        return record.task, record.run.method
-
-
-class PopulationRecords(_Shelf[PopulationRecord]):
-    """What all seeds of a method say together: `populations/<task>/<method>/<key>-<commit>.json`."""
-
-    kept, what = PopulationRecord, "populations"
-
-    def _of(self, record: PopulationRecord) -> tuple[str, str]:
-        return record.task.name, record.method
-
-
-def _in_order(path: Path) -> tuple[Path, str, int]:
-    """Of two records of one run, made in the same second say, the repeat (`.2.json`) comes after the first."""
-    name, _, repeat = path.stem.partition(".")
-    return path.parent, name, int(repeat or 1)
-
-
-def method_folder(method: str) -> str:
-    """A method's name as a folder: `gradient_constraint[placebo]` -> `gradient_constraint.placebo`."""
-    return method.replace("[", ".").replace("]", "")
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, flushed, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _check_writable(folder: Path, what: str, option: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BenchmarkError(
-            f"{folder}: the {what} cannot be written ({error.strerror}); give another one with {option}."
-        ) from error
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
@@ -259,21 +223,3 @@ def _own_copy(tensor: "Tensor") -> "Tensor":
     import torch
 
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-def remove_leftovers(folder: Path) -> int:
-    """Remove the temporary files that killed processes of this machine left; return how many."""
-    removed = 0
-    for path in Path(folder).rglob(f".tmp-{_HOST}-*"):
-        if not _lives(int(path.name.split("-")[2])):
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process can still write; a killed one that nobody waited for cannot."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

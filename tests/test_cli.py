@@ -474,8 +474,8 @@ def test_what_the_store_lost_is_computed_again_and_said(command, tmp_path, here)
     answer = command(*words)
     assert answer.code == 0
     assert "note: tiny-random, no_op, seed 0: artefact " in answer.out and "computed again" in answer.out
-    after = list(Records(tmp_path / "results").read())
-    assert [tiny.said(record) for record in after] == [tiny.said(before)] * 2
+    assert list(Records(tmp_path / "results").read()) == [before]
+    assert command(*words, "--quiet").out.splitlines()[-1].startswith("0 jobs done")
 
 
 def test_a_damaged_decoded_dataset_is_decoded_again(command, tmp_path, here):
@@ -508,20 +508,44 @@ def test_a_method_that_raises_fails_alone_and_is_named(command, tmp_path, here):
     assert "[4/4] tiny-random" in answer.err
 
 
-def test_a_run_that_leaves_no_record_at_all_still_says_what_failed(command, tmp_path, here, monkeypatch):
+def test_a_run_whose_model_dies_leaves_a_record_that_says_so(command, tmp_path, here, monkeypatch):
     died = {"status": "died", "error": "the worker died with exit code -9.", "seconds": {}, "notes": []}
     monkeypatch.setattr(jobs, "run_job", lambda job: died)
     answer = command("run", "--method", "no_op", "--executor", "serial", *here)
     assert answer.code == 1
-    assert "failed: tiny-random, no_op, seed 0: the worker died with exit code -9." in answer.out
+    why = "tiny-random, original, seed 0, which it needs, failed: the worker died with exit code -9, tried 3 times."
+    assert f"failed: tiny-random, no_op, seed 0: {why}" in answer.out
+    (record,) = Records(tmp_path / "results").read()
+    assert (record.status, record.error) == ("failed", why)
 
 
-def test_an_interruption_says_how_to_go_on(command, here, monkeypatch):
+@pytest.mark.parametrize("name", ["run", "score"])
+def test_limits_and_the_machine_reach_the_jobs(command, here, monkeypatch, name):
+    given: list[dict[str, Any]] = []
+    done = {"status": "ok", "error": None, "seconds": {}, "notes": []}
+    words = ["--executor", "serial", "--timeout", 90, "--memory", 1.5, "--method", "no_op", *here]
+    if name == "score":
+        assert command("run", *words).code == 0
+        words += ["--metrics", "accuracy"]
+    monkeypatch.setattr(jobs, "run_job", lambda job: given.append(job) or done)
+    assert command(name, *words).code == 0
+    assert {(job["time_limit"], job["memory_limit"], job["exclusive"]) for job in given} == {(90.0, 1.5e9, True)}
+
+
+@pytest.mark.parametrize("option", [["--timeout", 0], ["--memory", 0], ["--gpus-per-job", 0], ["--gpus-per-job", 0.5]])
+def test_limits_that_leave_nothing_are_refused(command, here, tmp_path, option):
+    answer = command("run", "--method", "no_op", "--executor", "serial", *option, *here)
+    assert answer.code == 2 and str(option[0]) in answer.err
+    assert not list((tmp_path / "results").rglob("*.json"))
+
+
+@pytest.mark.parametrize("words", [["run", "--all"], ["score"]])
+def test_an_interruption_says_how_to_go_on(command, here, monkeypatch, words):
     def interrupted(*_arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session, "run", interrupted)
-    answer = command("run", "--all", *here)
+    answer = command(*words, *here)
     assert answer.code == 130
     assert answer.err == "interrupted; type the same command again to go on from here.\n"
 

@@ -11,8 +11,9 @@ import pytest
 
 from benchmark import registry, session
 from benchmark.display import Display
+from benchmark.jobs import record_failure
 from benchmark.plan import Plan
-from benchmark.runner import Summary, execute, in_words
+from benchmark.runner import UNLIMITED, Limits, Summary, execute, in_words
 from benchmark.specs import Record
 from benchmark.store import Records
 from tests import tiny
@@ -33,11 +34,16 @@ def planned(folder: Path, changes: dict[str, Any], plugins: list[Path]) -> Plan:
 
 
 def run(
-    folder: Path, executor: str, changes: dict[str, Any] | None = None, plugins: list[Path] | None = None
+    folder: Path,
+    executor: str,
+    changes: dict[str, Any] | None = None,
+    plugins: list[Path] | None = None,
+    limits: Limits = UNLIMITED,
 ) -> tuple[Summary, dict[str, Record]]:
     """Run the tiny suite; method name -> record."""
     work = planned(folder, changes or {}, plugins or [])
-    summary = execute(work, registry.get("executor", executor).target(workers=2), 2, Display())
+    start = registry.get("executor", executor).target
+    summary = execute(work, start(workers=2), 2, Display(), limits, record_failure)
     return summary, {record.run.method: record for record in Records(folder / "results").read()}
 
 
@@ -65,33 +71,62 @@ MISDEEDS = {
     "spoils": "import os, random, torch; torch.set_default_dtype(torch.float64); torch.manual_seed(1); random.seed(1); "
     "torch.set_num_threads(2); torch.use_deterministic_algorithms(False); os.environ['OMP_NUM_THREADS'] = '7'; "
     "os.chdir('/')",
+    "scarce": "raise MemoryError",
+    "prints": "print('x' * 10**8)",
+    "forks": """import os, time
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(600)""",
 }
 
 
-def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves(tmp_path, expected):
+def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves(tmp_path, expected, capfd):
     plugins = [tiny.plugin(tmp_path, name, body) for name, body in MISDEEDS.items()]
-    methods = ["spoils", "dies", "retrain", "leaves", "raises", "no_op", "killed", "fine_tune"]
+    methods = [
+        "spoils",
+        "dies",
+        "prints",
+        "retrain",
+        "leaves",
+        "forks",
+        "raises",
+        "no_op",
+        "killed",
+        "fine_tune",
+        "scarce",
+    ]
     summary, records = run(tmp_path, "local", {"methods": methods}, plugins)
 
     assert summary.done == 2 + len(methods)
+    assert len("".join(capfd.readouterr())) < 10_000
     assert {method: tiny.said(records[method]) for method in expected} == expected
     failed = dict(summary.failed)
-    assert failed.keys() == {f"tiny-random, {method}, seed 0" for method in ("dies", "killed", "leaves", "raises")}
-    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3."
-    assert failed["tiny-random, killed, seed 0"] == "the worker died with exit code -9."
+    bad = ("dies", "killed", "leaves", "raises", "scarce")
+    assert failed.keys() == {f"tiny-random, {method}, seed 0" for method in bad}
+    assert all(records[method].status == "no_change" for method in ("spoils", "prints", "forks"))
+    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3, tried 3 times."
+    assert failed["tiny-random, killed, seed 0"].startswith("the worker was killed by SIGKILL, as ")
     assert records["raises"].status == "failed" and "broken on purpose" in records["raises"].error
     assert "Traceback" in records["raises"].error and records["raises"].metrics == {}
-    assert {"dies", "killed"}.isdisjoint(records)
+    assert records["scarce"].error.endswith("MemoryError, tried 3 times.")
+    for method in ("dies", "killed", "scarce"):
+        assert records[method].status == "failed" and records[method].cost is None
+        assert records[method].error == failed[f"tiny-random, {method}, seed 0"]
 
     again = planned(tmp_path, {"methods": methods}, plugins)
-    assert {"dies", "killed"} <= {job["role"] for job in again.jobs.values()}  # no record, so they are tried again
-    assert {"raises", "retrain", "no_op", "fine_tune"}.isdisjoint(job["role"] for job in again.jobs.values())
-    assert all(job["kind"] == "run" for job in again.jobs.values())
+    assert [job["kind"] for job in again.jobs.values()] == ["run"] * 3
+    assert {job["role"] for job in again.jobs.values()} == {"dies", "killed", "scarce"}
 
 
 def test_a_method_that_exits_has_failed_like_one_that_raises(tmp_path):
     _, records = run(tmp_path, "local", {"methods": ["leaves"]}, [tiny.plugin(tmp_path, "leaves", MISDEEDS["leaves"])])
     assert records["leaves"].status == "failed"
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_records_say_whether_the_suite_had_them_run_alone(tmp_path, exclusive):
+    _, records = run(tmp_path, "serial", {"methods": ["retrain", "no_op"], "exclusive": exclusive})
+    assert [record.cost.exclusive for record in records.values()] == [exclusive] * 2
 
 
 def test_each_job_has_a_process_of_its_own_with_one_thread(tmp_path):
@@ -144,6 +179,45 @@ def test_cancelling_stops_what_runs_and_drops_what_waits(tmp_path):
     assert all(worker.status() == psutil.STATUS_ZOMBIE for worker in workers if worker.is_running())
 
 
+@pytest.mark.parametrize("up", [0, 1, pytest.param(2, marks=pytest.mark.slow)], ids=["job", "guard", "server"])
+def test_a_process_that_is_killed_from_outside_is_replaced_and_nobody_can_tell(tmp_path, expected, up):
+    """The job at its first attempt, or its guard, or the server that both are forked from."""
+    plugin = tiny.plugin(tmp_path, "kills", KILLS.format(folder=str(tmp_path), up=up))
+    summary, records = run(tmp_path, "local", {"methods": ["kills", *expected]}, [plugin])
+    assert summary.failed == []
+    assert {method: tiny.said(records[method]) for method in expected} == expected
+    assert records["kills"].status == "no_change"
+    attempts = {method: record.cost.attempts for method, record in records.items()}
+    assert attempts.pop("kills") == (2 if up < 2 else 1) and set(attempts.values()) == {1}
+    assert len(summary.notes) == (1 if up < 2 else 0)
+
+
+KILLS = """import os, psutil, signal, time
+        from pathlib import Path
+        marker = Path({folder!r}, "killed")
+        if not marker.exists():
+            marker.touch()
+            [psutil.Process(), *psutil.Process().parents()][{up}].kill()
+            time.sleep(60 if {up} < 2 else 0.2)"""
+
+
+@pytest.mark.parametrize(
+    ("body", "limits", "error"),
+    [
+        ("import time; time.sleep(600)", Limits(seconds=1.5), "took longer than 1.5 s"),
+        ("kept = [b'1' * 10**7 for _ in range(10**6)]", Limits(memory_bytes=2e9), "took more than 2 GB of memory"),
+    ],
+    ids=["hangs", "leaks"],
+)
+def test_a_job_that_takes_more_than_it_may_is_recorded_as_failed(tmp_path, body, limits, error):
+    run(tmp_path, "serial", {"methods": ["no_op"]})  # trains, for which there is no hurry
+    plugin = tiny.plugin(tmp_path, "greedy", body)
+    summary, records = run(tmp_path, "local", {"methods": ["no_op", "greedy"]}, [plugin], limits)
+    assert summary.done == 1
+    assert summary.failed == [("tiny-random, greedy, seed 0", f"the job {error}, tried 3 times.")]
+    assert (records["greedy"].status, records["greedy"].error) == ("failed", summary.failed[0][1])
+
+
 def test_serial_drops_what_waits_when_it_is_cancelled(tmp_path):
     executor = registry.get("executor", "serial").target()
     executor.submit({"key": "x"})
@@ -156,6 +230,8 @@ def test_serial_drops_what_waits_when_it_is_cancelled(tmp_path):
 
 class Pretended:
     """Takes the jobs in the order in which they come and says what it is told to say."""
+
+    workers = 1
 
     def __init__(self, statuses: dict[str, str] | None = None) -> None:
         self.statuses = statuses or {}
@@ -204,8 +280,8 @@ def test_the_longest_of_those_that_can_start_comes_first():
 def test_a_job_whose_need_failed_still_runs_and_the_failure_is_said(status):
     executor = Pretended({"a": status})
     summary = execute(graph({"a": [], "b": ["a"]}), executor, 1, Display())
-    assert executor.began == ["a", "b"]
-    assert summary.failed == [("t, a, seed 0", "it broke.")]
+    assert executor.began == (["a", "b"] if status == "failed" else ["a", "a", "a", "b"])
+    assert summary.failed == [("t, a, seed 0", "it broke." if status == "failed" else "it broke, tried 3 times.")]
     assert summary.notes == ["t, a, seed 0: mended", "t, b, seed 0: mended"]
 
 

@@ -16,7 +16,8 @@ COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(comp
 LIGHT = (
     "errors", "registry", "specs", "components", "metric_api", "api", "store", "provenance", "stats", "history",
     "report", "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
-    "scoring", "populations",
+    "executors.ray", "scoring", "populations", "guard", "since", "parts", "places", "records", "keeping.garbage",
+    "keeping.validity", "keeping.compact",
 )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ for name in {modules!r}:
 
 CHECKS = {"smoke", "trials", "conformance"}
 COMMANDS = CHECKS | {"cli", "session", "catalogue", "runner", "display"}
-COMMANDS |= {"plan", "executors", "report", "history", "warm"}
+COMMANDS |= {"plan", "parts", "executors", "report", "history", "warm", "keeping"}
 WORK = {"jobs", "observe", "relearning", "scoring", "populations", "cost"}
 MODELS = {"training", "steps", "curvature", "edits", "input_gradients", "learners", "data", "decoding"}
 NEVER = {
@@ -88,11 +89,16 @@ NEVER = {
     "data": COMMANDS | WORK | MODELS - {"data"},
     "decoding": COMMANDS | WORK | MODELS,
     "store": COMMANDS | WORK | MODELS | {"api", "registry"},
+    "records": COMMANDS | WORK | MODELS | {"api", "registry", "store"},
+    "places": COMMANDS | WORK | MODELS | {"api", "registry", "store", "records", "specs"},
+    "keeping": COMMANDS - {"keeping"} | WORK - {"scoring"} | MODELS,
     "specs": COMMANDS | WORK | MODELS | {"api", "registry", "store"},
     "registry": COMMANDS | WORK | MODELS | {"api", "specs", "store"},
     "errors": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "components": COMMANDS | WORK | MODELS,
+    "guard": COMMANDS | WORK | MODELS | {"api", "registry", "specs", "store"},
     "plan": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
+    "parts": {"cli", "session", "catalogue", "runner", "display", "executors", "report", "history"} | WORK | MODELS,
     "display": {"cli", "session", "catalogue", "runner", "executors", "report", "history"} | WORK | MODELS,
     "catalogue": {"cli", "session"} | WORK | MODELS | CHECKS,
     "session": {"cli"} | CHECKS,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from benchmark import ROOT, api, keys, plan, provenance, registry
 from benchmark.errors import BenchmarkError, UnknownName
@@ -301,7 +302,7 @@ def change_source(monkeypatch, changed: Path) -> None:
     """As if a file said something else."""
     real = registry.source_hash
     monkeypatch.setattr(registry, "source_hash", lambda *paths: real(*paths) + ("changed" if changed in paths else ""))
-    monkeypatch.setattr(keys, "_code", keys._code.__wrapped__)
+    keys.forget_sources()
 
 
 def test_the_listed_sources_are_all_that_components_import():
@@ -882,7 +883,8 @@ def test_a_population_waits_for_the_jobs_that_score_its_runs(together):
 
 
 def test_flops_are_counted_at_the_first_seed_of_a_task_alone():
-    work = planned({"seeds": [4, 1, 7]})
+    assert not any(job["counts_flops"] for job in planned().jobs.values())
+    work = planned({"seeds": [4, 1, 7]}, replace(HERE, flops=True))
     assert {job["run"]["seed"] for job in of_kind(work, "run") if job["counts_flops"]} == {1}
     assert sum(job["counts_flops"] for job in of_kind(work, "run")) == 3
 
@@ -932,6 +934,22 @@ def test_placebo_arms_are_estimated_by_their_own_records():
     work = planned(changes, history=[real, placebo])
     seconds = {job["role"]: work.estimates[job["key"]] for job in of_kind(work, "run")}
     assert seconds["gradient_ascent (placebo arm)"] > 900 > seconds["gradient_ascent"]
+
+
+def test_what_a_gpu_took_says_nothing_of_a_processor():
+    here = factory.record(factory.World("tiny-random"), factory.Method("fine_tune"), 0)
+    there = [here.model_copy(update={"cost": here.cost.model_copy(update={"device": f"cuda{n}"})}) for n in ("", ":1")]
+    assert planned(history=there).estimates == {}
+    assert planned(history=[here]).estimates.keys() == planned(history=[here, *there]).estimates.keys() != set()
+    assert planned(options=replace(HERE, device="cuda"), history=there).estimates.keys() != set()
+
+
+def test_the_suite_says_how_long_jobs_may_take_and_whether_runs_are_alone():
+    plain, strict = planned(), planned({"time_limit": 90, "exclusive": True})
+    assert (plain.time_limit, plain.exclusive, strict.time_limit, strict.exclusive) == (None, False, 90.0, True)
+    assert plain.jobs == strict.jobs
+    with pytest.raises(ValidationError, match="greater than 0"):
+        tiny.suite({"time_limit": 0})
 
 
 def test_without_earlier_records_nothing_is_promised():

@@ -9,6 +9,7 @@ import pytest
 
 from benchmark import jobs, registry
 from benchmark.api import Finding, Population, PopulationMetric, Value
+from benchmark.keeping.garbage import needed_by
 from benchmark.populations import measure, stacked, together
 from benchmark.specs import PopulationRecord, canonical_hash
 from benchmark.store import Store
@@ -178,7 +179,7 @@ def test_damaged_outputs_of_any_seed_are_made_again_alike(tmp_path, role):
     here.work()
     before = of(here, "fine_tune").metrics["together_value"]
     key = next(r for r in here.records if r.run.seed == 1).artefacts[f"{role}/outputs"]
-    (file,) = here.store._folder(key).glob("*.npz")
+    (file,) = tiny.artefact(here.store, key).glob("*.npz")
     file.write_bytes(b"damaged")
     path = tiny.metric(tmp_path, "together", needs="seeds")
     path.write_text(path.read_text() + "\nANOTHER = 1\n")
@@ -254,6 +255,11 @@ def test_the_whole_pool_under_every_model_is_kept_as_arrays(ensemble, role):
             assert arrays["pool/labels"][model, place] == own[f"{name}/labels"][row]
     forgotten = arrays["pool/forgotten"]
     assert (forgotten[0::2] != forgotten[1::2]).all(), "each image is forgotten by one of a pair"
+
+
+def test_all_that_an_ensemble_leaves_is_needed(ensemble):
+    needed = needed_by(ensemble.records, ensemble.populations)
+    assert ensemble.store.keys() == needed - {record.artefacts["dataset"] for record in ensemble.records}
 
 
 def model(forget: list[int], heldout: list[int]) -> dict[str, np.ndarray]:

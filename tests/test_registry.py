@@ -1,5 +1,6 @@
 """Names are found without importing, wrong ones get the nearest right one, and what is broken stops nobody."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_registering_a_taken_name_while_running_is_refused(tmp_path):
     registry._index.plugins.append(path)
     with pytest.raises(BenchmarkError, match="'no_op' is already registered"):
         registry.get("method", "sly")
+
+
+@pytest.mark.parametrize("name", ["../evil", "a b", "a;rm", "", "-rf", "a[", "größe"])
+def test_a_name_that_no_folder_and_no_record_can_bear_is_refused(tmp_path, name):
+    from benchmark.api import Value, register_method, register_metric
+
+    sentence = rf"'.*{re.escape(name)}.*' is no name; letters, digits and '_' are right\.$"
+    with pytest.raises(BenchmarkError, match=sentence):
+        register_method(name, paper="", uses=())(type("X", (), {}))
+    with pytest.raises(BenchmarkError, match=sentence):
+        register_metric("fine", source="", values={name: Value("x", "min")})(type("X", (), {}))
+    preset = f"{name}/" if name == "-rf" else name  # which a preset may be called
+    with pytest.raises(BenchmarkError, match="is no name"):
+        register_method("fine", paper="", uses=(), presets={preset: {}})(type("X", (), {}))
 
 
 def test_a_plugin_with_a_syntax_error_is_listed_and_stops_nobody(tmp_path):

@@ -41,7 +41,7 @@ def finish(folder: Path) -> dict[str, dict[str, Any]]:
     """Run, in this process, whatever is still to do; run key -> what its record says."""
     where = session.options(folder / "store", folder / "results", folder / "data", "cpu", fresh=False)
     work = session.plan(str(tiny.suite_file(folder, CHANGES)), where, None, None, None, None, [plugin(folder)])
-    assert not session.run(work, where, "serial", 1, Console(file=StringIO()), quiet=True).failed
+    assert not session.run(work, where, session.Machine("serial"), Console(file=StringIO()), quiet=True).failed
     return said(folder)
 
 

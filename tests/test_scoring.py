@@ -174,7 +174,7 @@ def test_outputs_that_turn_out_to_be_damaged_are_made_again_alike(done, role, me
     tiny.metric(done.folder, "second", value="0.5")
     plan = done.plan()
     key = before[method, 1].artefacts[f"{role}/outputs"]
-    (file,) = done.store._folder(key).glob("*.npz")
+    (file,) = tiny.artefact(done.store, key).glob("*.npz")
     file.write_bytes(file.read_bytes()[:100])
     results = dict(done.work(plan))
     assert {result["status"] for result in results.values()} == {"ok"}

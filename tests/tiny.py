@@ -17,7 +17,7 @@ from benchmark import jobs, registry
 from benchmark.plan import Known, Options, Plan, make_plan
 from benchmark.runner import in_words
 from benchmark.specs import PopulationRecord, Record, Suite
-from benchmark.store import PopulationRecords, Records, Store
+from benchmark.store import PopulationRecords, Records, Store, folder_of
 
 SUITE: dict[str, Any] = {
     "name": "tiny",
@@ -213,6 +213,11 @@ def own_index() -> registry._Index:
             registry.get(kind, name.partition("[")[0])
     copied = {part.name: copy.copy(getattr(registry._index, part.name)) for part in dataclasses.fields(registry._Index)}
     return registry._Index(**copied)
+
+
+def artefact(store: Store, key: str) -> Path:
+    """The folder of an artefact."""
+    return store.folder / folder_of(key)
 
 
 def said(record: Record) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def beside(board: pd.DataFrame) -> str:
         own = ours.loc[method]
         lost = 100 - own.forget
         cells.append(ua(lost, 100 - ours.forget["retrain"], own.spread))
-        rest = [f"{own.retain:.1f}", f"{own.test:.1f}", f"{own.svc:.1f}", f"{own.auc:.3f}"]
+        rest = [short(own.retain), short(own.test), short(own.svc), short(own.auc, 3)]
         rows.append([method, *cells, *rest, own.remarks])
     heads = ["method", "UA, table 1", "UA, rerun", "UA, ours", "RA", "TA", "SVC", "attack AUC", "remarks"]
     return markdown(heads, rows)
@@ -52,7 +52,7 @@ def of_class(board: pd.DataFrame) -> str:
     """One class: what is left of its accuracy."""
     ours = numbers(board, CLASS)
     rows = [
-        [name, f"{own.forget:.1f}", f"{own.retain:.1f}", f"{own.test:.1f}", f"{own.auc:.3f}", own.remarks]
+        [name, short(own.forget), short(own.retain), short(own.test), short(own.auc, 3), own.remarks]
         for name, own in ours.iterrows()
     ]
     return markdown(["method", "forget accuracy", "RA", "TA", "attack AUC", "remarks"], rows)
@@ -60,15 +60,23 @@ def of_class(board: pd.DataFrame) -> str:
 
 def numbers(board: pd.DataFrame, task: str) -> pd.DataFrame:
     """Method -> means over seeds in per cent, anchors first; `spread` is half of the interval of forget accuracy."""
-    rows = board[(board.task == task) & board.metric.isin([*COLUMNS.values(), ATTACK])]
+    board = board[board.task == task]
+    rows = board[board.metric.isin([*COLUMNS.values(), ATTACK])]
     values = rows.pivot_table(index="method", columns="metric", values="value_mean", sort=False)
     found = pd.DataFrame({name: 100 * values[metric] for name, metric in COLUMNS.items() if metric in values})
     found["auc"] = values[ATTACK]
     forget = rows[rows.metric == COLUMNS["forget"]].set_index("method")
     found["spread"] = 50 * (forget.value_high - forget.value_low)
-    found["remarks"] = forget.remarks.fillna("")
+    remarks = board.groupby("method").remarks.first().fillna("")
+    found = found.reindex(remarks.index)  # what failed has remarks and no numbers
+    found["remarks"] = remarks
     order = {"original": 0, "retrained": 1, "retrain": 2, "no_op": 3}
     return found.sort_index().sort_index(key=lambda names: names.map(lambda name: order.get(name, 4)), kind="stable")
+
+
+def short(value: float, digits: int = 1) -> str:
+    """A number, or nothing."""
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def ua(value: float | None, retrain: float, spread: float | None = None) -> str:

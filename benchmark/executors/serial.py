@@ -1,4 +1,4 @@
-"""One job after the other in this process: for debugging."""
+"""One job after the other in this process, with nothing between you and it: for debugging. Limits are not kept."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from benchmark.api import Executor, register_executor
 
 @register_executor("serial", description="one job after the other in this process, for debugging")
 class Serial(Executor):
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int = 1, gpus_per_job: float | None = None) -> None:
         self._waiting: deque[dict[str, Any]] = deque()
         self._running: list[dict[str, Any]] = []
 

@@ -1,15 +1,19 @@
 """What people read: tables in several forms and figures, built from a folder of records. Nothing here imports torch."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
+from benchmark.places import Location, place_of
+from benchmark.records import PopulationRecords, Records
 from benchmark.report.summary import Summary, load
 from benchmark.report.table import render, sources
-from benchmark.store import write_atomic
+
+DRAWN = "figures/records.sha256"
+"""Says of which records the figures were drawn: times of files tell nothing after a checkout or a clock's jump."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Report:
 
     renderables: list[RenderableType]
     notes: list[str]
-    files: list[Path]
+    files: list[Location]
     summary: Summary
 
     def show(self, console: Console) -> None:
@@ -38,7 +42,7 @@ class Report:
         }
 
 
-def build_report(results: Path, draw: bool = True) -> Report:
+def build_report(results: Location, draw: bool = True) -> Report:
     """Write leaderboard.md, .csv, .tex, details.md and figures/<task>-<kind>.{png,svg} into a results folder.
 
     Args:
@@ -48,23 +52,38 @@ def build_report(results: Path, draw: bool = True) -> Report:
     Raises:
         BenchmarkError: If there are no records, or a file is none.
     """
-    results = Path(results)
+    place, of = place_of(results), _digest(results)
     summary = load(results)
     tables = render(summary)
     contents = {
-        results / "leaderboard.md": tables.markdown.encode(),
-        results / "leaderboard.csv": tables.csv.encode(),
-        results / "leaderboard.tex": tables.latex.encode(),
-        results / "details.md": tables.details.encode(),
+        "leaderboard.md": tables.markdown.encode(),
+        "leaderboard.csv": tables.csv.encode(),
+        "leaderboard.tex": tables.latex.encode(),
+        "details.md": tables.details.encode(),
     }
     if draw:
         from benchmark.report.figures import figures
 
         for name, forms in figures(summary):
-            contents |= {results / "figures" / f"{name}.{suffix}": data for suffix, data in forms.items()}
-    for path, data in contents.items():
-        write_atomic(path, data)
-    return Report(tables.terminal, list(_notes(summary)), list(contents), summary)
+            contents |= {f"figures/{name}.{suffix}": data for suffix, data in forms.items()}
+    for name, data in contents.items():
+        place.write(name, data)
+    if draw:
+        place.write(DRAWN, f"{of}\n".encode())
+    return Report(tables.terminal, list(_notes(summary)), [place.at(name) for name in contents], summary)
+
+
+def figures_are_outdated(results: Location) -> bool:
+    """Whether figures, which take seconds to draw, are of other records than those that are there."""
+    try:
+        return place_of(results).read(DRAWN) != f"{_digest(results)}\n".encode()
+    except FileNotFoundError:
+        return True
+
+
+def _digest(results: Location) -> str:
+    names = {name for shelf in (Records(results), PopulationRecords(results)) for name in shelf.names()}
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def _notes(summary: Summary) -> Iterator[str]:

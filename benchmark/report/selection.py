@@ -26,13 +26,22 @@ def current_tasks(records: Iterable[Record]) -> list[Record]:
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The newest record of each (task, method, placebo or not, seed), sorted by these."""
+    """The newest record of each (task, method, placebo or not, seed), sorted by these.
+
+    Of one run at one commit it is the last in the order of reading: a clock may go backwards, a repeat's number not.
+    """
     found: dict[tuple[str, str, bool, int], Record] = {}
     for record in records:
         key = (record.task, record.run.method, record.run.placebo, record.run.seed)
-        if key not in found or when(record) >= when(found[key]):
+        if key not in found or _follows(record, found[key]):
             found[key] = record
     return [found[key] for key in sorted(found)]
+
+
+def _follows(later: Record | PopulationRecord, earlier: Record | PopulationRecord) -> bool:
+    """Of two in the order of reading, whether the second stands for both."""
+    same = (later.key, later.provenance.commit) == (earlier.key, earlier.provenance.commit)
+    return same or when(later) >= when(earlier)
 
 
 def fitting(populations: Iterable[PopulationRecord], records: Sequence[Record]) -> dict[str, PopulationRecord]:
@@ -44,9 +53,10 @@ def fitting(populations: Iterable[PopulationRecord], records: Sequence[Record]) 
     """
     task, params = records[0].run.task, _params(records)
     found: dict[str, PopulationRecord] = {}
-    for population in sorted(populations, key=lambda population: (when(population), population.key)):
+    for population in sorted(populations, key=lambda population: population.key):
         if _same(population.task, task) and population.params == params.get(population.method):
-            found[population.method] = population
+            earlier = found.get(population.method, population)
+            found[population.method] = population if _follows(population, earlier) else earlier
     return dict(sorted(found.items()))
 
 

@@ -7,9 +7,9 @@ or task is known by name here. The rules are those of METRICS.md; each has a fil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from benchmark.errors import BenchmarkError
+from benchmark.places import Location
 from benchmark.report.across import Across, across
 from benchmark.report.columns import BySeed, anchors_of, columns_of
 from benchmark.report.model import Column, Row, TaskSummary
@@ -38,7 +38,7 @@ class Summary:
     last_date: str
 
 
-def load(results: Path) -> Summary:
+def load(results: Location) -> Summary:
     """The summary of a results folder.
 
     Raises:

@@ -178,9 +178,9 @@ def pooled(
 def write(results: Path, records: Iterable[Record], populations: Iterable[PopulationRecord] = ()) -> Path:
     """Leave records in a results folder."""
     for one in records:
-        Records(results).add(one)
+        Records(results).add(one, fresh=True)
     for other in populations:
-        PopulationRecords(results).add(other)
+        PopulationRecords(results).add(other, fresh=True)
     return results
 
 

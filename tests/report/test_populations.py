@@ -115,7 +115,7 @@ def test_a_population_of_other_runs_is_set_aside(change):
 
 
 def test_the_newest_population_counts():
-    late = population(WORLD, WEAK, {"strong": pooled(0.6)}, date="2026-05-01T00:00:00+00:00")
+    late = population(WORLD, WEAK, {"strong": pooled(0.6)}, date="2026-05-01T00:00:00+00:00", key="f" * 64)
     for values in ([*STRONG, late], [late, *STRONG]):
         assert task_of(RECORDS, values).row("weak").cells["strong"].value.mean == 0.6
 

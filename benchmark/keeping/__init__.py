@@ -1,0 +1,1 @@
+"""The upkeep of what runs leave: what may go, whether records can be believed, and all of them in one file."""
