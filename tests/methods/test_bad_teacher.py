@@ -67,7 +67,7 @@ def test_share_of_retain_images_is_drawn_once(make_request, original_of, paradig
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(request.retain), "take", spy)
-        patch.setattr("benchmark.methods.bad_teacher.remember_only", lambda *_: None)
+        patch.setattr("benchmark.steps.remember_only", lambda *_: None)
         BadTeacher(epochs=3, batch_size=32, share=share).unlearn(original_of(paradigm), request)
     assert len(seen) == int(share * 24)
 
