@@ -78,7 +78,7 @@ def planned(folder: Path, suite: Path | None = None) -> tuple[session.Plan, sess
 
 
 def run(folder: Path, suite: Path | None = None) -> session.Outcome:
-    return session.run(*planned(folder, suite), "serial", 1, Console(file=StringIO()), quiet=True)
+    return session.run(*planned(folder, suite), session.Machine("serial"), Console(file=StringIO()), quiet=True)
 
 
 def decode(folder: Path) -> None:

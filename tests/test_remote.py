@@ -30,7 +30,7 @@ def run(folder: Path, store: Location, results: Location) -> Outcome:
     where = session.options(store, results, folder / "data", "cpu", fresh=False)
     plugin = tiny.metric(folder, "together", needs="seeds")
     work = session.plan(str(tiny.suite_file(folder, CHANGES)), where, None, None, None, None, [plugin])
-    return session.run(work, where, "serial", 1, Console(file=StringIO()), quiet=True)
+    return session.run(work, where, session.Machine("serial"), Console(file=StringIO()), quiet=True)
 
 
 def said(results: Location) -> dict[str, dict[str, Any]]:

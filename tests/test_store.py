@@ -148,11 +148,12 @@ def test_a_damaged_artefact_is_put_aside_said_and_made_again(full, suffix, read,
 def test_every_flipped_bit_of_what_was_noted_is_noticed(tmp_path):
     store = Store(tmp_path)
     store.put(KEY, meta={"measured": {"value": 0.25, "n": 7}})
-    data = store.place.read(file(store, "json"))
+    path = tmp_path / file(store, "json")
+    data = path.read_bytes()
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        store.place.write(f"{folder_of(KEY)}/meta.json", bytes(flipped))
+        path.write_bytes(flipped)
         assert store.damage(KEY) == "meta.json is damaged" or store.meta(KEY) == {"measured": {"value": 0.25, "n": 7}}
 
 

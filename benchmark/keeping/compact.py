@@ -6,7 +6,7 @@ The first row of each record holds all of it as JSON, so that nothing is lost an
 import io
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,7 +116,10 @@ def _columns(spec: type[BaseModel], prefix: str = "") -> dict[str, pa.DataType]:
 
 def _type(annotation: Any) -> pa.DataType | None:
     """`float | None` -> float64; None for lists and dictionaries."""
-    options = [annotation, *get_args(annotation)] if get_origin(annotation) not in (list, dict) else []
+    if get_origin(annotation) in (list, dict):
+        return None
+    options = [option.__origin__ if get_origin(option) is Annotated else option for option in get_args(annotation)]
+    options.append(annotation)
     if any(get_origin(option) is Literal for option in options):
         return pa.string()
     return next((kind for python, kind in _TYPES.items() if python in options), None)
