@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from benchmark import __version__, registry
+from benchmark import __version__, cli_history, registry
 from benchmark.errors import BenchmarkError
 from benchmark.specs import suite_names
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+cli_history.add(app)
 
 
 def main() -> None:
