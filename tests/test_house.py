@@ -16,7 +16,7 @@ COMPONENTS = [path for folder in ("methods", "datasets") for path in sorted(comp
 LIGHT = (
     "errors", "registry", "specs", "components", "api", "store", "provenance", "stats", "history", "report",
     "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
-    "scoring", "populations",
+    "scoring", "populations", "cli_history", "history.overview", "history.figure", "history.bisect", "history.baseline",
 )  # fmt: skip
 
 

@@ -28,6 +28,11 @@ def cause(before: Record, after: Record) -> str:
     return changed[0]
 
 
+def same_record(before: Record, after: Record) -> bool:
+    """Whether a run stands on both sides as it was made once, so that nothing was run again."""
+    return before.key == after.key and before.provenance == after.provenance
+
+
 def redefined(before: TaskSpec, after: TaskSpec) -> list[str]:
     """In what two definitions of a task differ, numerics apart: such tasks are not comparable."""
     return list(_differences(before.identity(), after.identity(), _NUMERICS))

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from benchmark.errors import UnknownName
 from benchmark.history import timing
-from benchmark.history.causes import cause, redefined
+from benchmark.history.causes import cause, redefined, same_record
 from benchmark.history.drafts import Draft, Paired, floors, name_of
 from benchmark.history.model import ORDER, Comparison, Row, TaskPairs
 from benchmark.history.reading import Side
@@ -87,7 +87,7 @@ def _of_task(name: str, before: Side, after: Side) -> tuple[TaskPairs, list[Draf
     paired = Paired(name, pairs, floors(old, new), before, after)
     drafts = list(paired.drafts())
     both = [pair for found in pairs.values() for pair in found.values()]
-    again = [pair for pair in both if pair[0] != pair[1]]
+    again = [pair for pair in both if not same_record(*pair)]
     found = TaskPairs(
         name=name,
         pairs=len(both),

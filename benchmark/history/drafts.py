@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from benchmark.history import timing
-from benchmark.history.causes import cause, numerics, same_outputs
+from benchmark.history.causes import cause, numerics, same_outputs, same_record
 from benchmark.history.model import Row
 from benchmark.history.reading import Arm, Side
-from benchmark.history.rules import SLOWER, Decision, Test, direction, judged, same_number, tested
+from benchmark.history.rules import SLOWER, Decision, Test, direction, examined, judged, same_number
 from benchmark.report.columns import percentile
 from benchmark.report.model import Estimate
 from benchmark.specs import MetricValue, Record, Status
@@ -102,7 +102,7 @@ class Paired:
         """Every metric."""
         lost = sum(record.status in _LOST for pair in pairs.values() for record in pair)
         alike = {seed for seed, pair in pairs.items() if same_outputs(*pair)}
-        again = {seed for seed, (old, new) in pairs.items() if old.key != new.key or when_made(old) != when_made(new)}
+        again = {seed for seed, pair in pairs.items() if not same_record(*pair)}
         for metric in dict.fromkeys(name for old, new in pairs.values() for name in old.metrics if name in new.metrics):
             numbers = {
                 seed: (old.metrics[metric], new.metrics[metric])
@@ -123,7 +123,9 @@ class Paired:
 
     def _times(self) -> Iterator[Draft]:
         """Unlearning in units of retraining, of runs that were measured anew."""
-        anew = {arm: found for arm, found in self.pairs.items() if any(old != new for old, new in found.values())}
+        anew = {
+            arm: found for arm, found in self.pairs.items() if not all(same_record(*pair) for pair in found.values())
+        }
         sides = [[pair[side] for found in anew.values() for pair in found.values()] for side in (0, 1)]
         if other := numerics(*sides):
             self.notes.append(f"numerics differ: {', '.join(other)}")
@@ -172,7 +174,7 @@ class Paired:
         old, new = ([judged(pair[side]) for pair in numbers.values()] for side in (0, 1))
         if old == new:
             return Draft(replace(row, decision="same", why="equal in every seed"))
-        test = tested(old, new, direction(row.goal or "info"))
+        test = examined(old, new, direction(row.goal or "info"))
         return Draft(
             replace(row, change=test.change, effect=test.effect, p_value=test.p_value), test, directed=directed
         )
@@ -228,11 +230,6 @@ def floors(*sides: Mapping[Arm, Mapping[int, Record]]) -> dict[str, float]:
 def name_of(arm: Arm) -> str:
     """An arm as people call it."""
     return f"{arm[0]} (placebo arm)" if arm[1] else arm[0]
-
-
-def when_made(record: Record) -> tuple[str, str]:
-    """What tells two measurements of one run apart."""
-    return record.provenance.commit, record.provenance.date
 
 
 def _anchor(value: MetricValue, part: str) -> MetricValue:

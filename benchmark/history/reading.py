@@ -69,7 +69,7 @@ class Reader:
             found = read(Path(name))
             if not found[0]:
                 raise BenchmarkError(f"{name}: there are no records here; give a folder that holds `records/`.")
-            return as_side(name, "results folder", *found)
+            return as_side(name, f"results folder {name}", *found)
         repository = Repository(self.results)
         commit = repository.commit(name)
         held = self._held(repository, commit)

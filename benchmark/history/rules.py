@@ -9,6 +9,7 @@ Holm the smaller of two p-values counts twofold. Fewer than three seeds decide n
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from warnings import catch_warnings
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Test:
         return None if self.p_value is None else min(1.0, self.tests * self.p_value)
 
 
-def tested(before: Sequence[float], after: Sequence[float], better: Direction) -> Test:
+def examined(before: Sequence[float], after: Sequence[float], better: Direction) -> Test:
     """Test one number.
 
     Args:
@@ -73,7 +74,8 @@ def tested(before: Sequence[float], after: Sequence[float], better: Direction) -
     effect = float(np.median(-differences if better == "max" else differences))
     p_value: float | None = None
     if len(before) >= LEAST:
-        p_value = paired_difference(after, before)["p_value"]
+        with catch_warnings(action="ignore", category=RuntimeWarning):  # of differences that are nearly the same
+            p_value = paired_difference(after, before)["p_value"]
     if p_value is not None and len(before) >= MANY:
         unpaired = regression_decision(before, after, better, 0.0, ALPHA)["p_value"]
         return Test(len(before), estimate(differences.tolist()), effect, min(p_value, unpaired), 2)

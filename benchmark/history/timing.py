@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from benchmark.history.causes import machines, numerics
-from benchmark.history.rules import ALPHA, FAMILY, LEAST, SLOWER, Decision, Test, inside, tested
+from benchmark.history.rules import ALPHA, FAMILY, LEAST, SLOWER, Decision, Test, examined, inside
 from benchmark.specs import Cost, Record
 
 _LEAST_SECONDS = 0.01  # a difference that nobody waits for
@@ -87,7 +87,7 @@ def decide(found: Times, adjusted: float | None) -> tuple[Decision, str]:
 
 def _tested(before: Mapping[int, float], after: Mapping[int, float]) -> Test:
     old, new = ([math.log(side[seed]) for seed in after] for side in (before, after))
-    return tested(old, new, "min")
+    return examined(old, new, "min")
 
 
 def _counts(test: Test) -> bool:
