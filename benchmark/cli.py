@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from benchmark import __version__, registry
+from benchmark import __version__, cli_history, registry
 from benchmark.errors import BenchmarkError
 from benchmark.places import cache_folder as _cache
 from benchmark.specs import suite_names
@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+cli_history.add(app)
 
 
 def main() -> None:

@@ -95,6 +95,8 @@ WITHOUT_TORCH = [
     (["show", "digits-supervised-random"], 0),
     (["show", "fine_tun"], 2),
     (["report", "--results", "no/such/folder"], 2),
+    (["compare", "no/such/folder", "HEAD"], 2),
+    (["history", "--results", "no/such/folder"], 2),
 ]
 
 

@@ -17,7 +17,8 @@ LIGHT = (
     "errors", "registry", "specs", "components", "metric_api", "api", "store", "provenance", "stats", "history",
     "report", "keys", "plan", "display", "runner", "catalogue", "session", "cli", "executors.local", "executors.serial",
     "executors.ray", "scoring", "populations", "guard", "since", "parts", "places", "records", "keeping.garbage",
-    "keeping.validity", "keeping.compact",
+    "keeping.validity", "keeping.compact", "cli_history", "history.overview", "history.figure", "history.bisect",
+    "history.baseline",
 )  # fmt: skip
 
 

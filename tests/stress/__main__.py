@@ -2,21 +2,20 @@
 
     python -m tests.stress [--kills 20] [--seed 0] [--without-ray]
 
-Each kind of process is killed `--kills` times, with SIGKILL, in runs of the tiny suite that are started again until they
-are complete. Their records must then be those of a run that nobody disturbed, each once. The README quotes the summary.
+Each kind of process is killed `--kills` times, with SIGKILL, in runs of the tiny suite that are started again until
+they are complete. Their records must then be those of a run that nobody disturbed, each once. The README quotes the summary.
 """
 
 import argparse
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,12 +218,10 @@ def judge(folder: Path, expected: dict[str, Any], count: Count) -> None:
     count.duplicated += len(keys) - len(set(keys))
     count.different += sum(tiny.said(record) != expected.get(record.key) for record in done)
     store = Store(folder / "store")
-    for key in store.keys():
+    for key in sorted(store.keys()):
         store.arrays(key)
     count.found += len(list((folder / "store" / "quarantine").glob("*")))
 
 
 if __name__ == "__main__":
-    with nullcontext():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
+    main()
