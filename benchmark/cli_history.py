@@ -179,7 +179,7 @@ def _run(suite: str, results: Path, store: Path, data: Path, jobs: int) -> None:
 
     options = session.options(store, results, data, "cpu", False)
     work = session.plan(suite, options, None, None, None, None, None)
-    outcome = session.run(work, options, "local", jobs, Console(stderr=True), False)
+    outcome = session.run(work, options, session.Machine(jobs=jobs), Console(stderr=True), False)
     if outcome.failed:
         job, error = outcome.summary.failed[0]
         raise BenchmarkError(f"{job} failed, so there is no new baseline: {error.strip().splitlines()[-1]}")

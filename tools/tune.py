@@ -33,7 +33,7 @@ from benchmark.plan import SUITES, Known, Options, Plan, applicability, make_pla
 from benchmark.report.model import TaskSummary
 from benchmark.report.summary import summarise
 from benchmark.report.validity import flags, in_points, loss
-from benchmark.runner import execute
+from benchmark.runner import Limits, execute
 from benchmark.specs import Record, Suite, TaskSpec, derive_seed, load_suite
 from benchmark.store import Records, Store
 
@@ -204,9 +204,7 @@ def work_on(suite: Suite, task: TaskSpec, candidates: dict[str, list[Settings]],
 
 def run(work: Plan, workers: int, console: Console) -> None:
     """Do it; a run that takes too long is given up, and leaves no record."""
-    executor = Local(workers=workers)
-    executor._pool.schedule = partial(executor._pool.schedule, timeout=SECONDS)  # type: ignore[method-assign]
-    execute(work, executor, workers, Plain(console))
+    execute(work, Local(workers=workers), workers, Plain(console), Limits(SECONDS))
 
 
 def judged(task: TaskSpec, candidates: dict[str, list[Settings]], records: Sequence[Record]) -> list[Trial]:

@@ -60,8 +60,8 @@ def _message(found: Comparison | None, count: int) -> str:
     if found is None:
         return f"Baseline of {count} runs\n\n(Say what it is for.)\n"
     rows = [row for row in found.rows if row.regressed or row.decision == "better"]
-    count = "1 number changes" if len(rows) == 1 else f"{len(rows)} numbers change"
-    head = f"Baseline: {count}" if rows else "Baseline: measured again, no number changes clearly"
+    changed = "1 number changes" if len(rows) == 1 else f"{len(rows)} numbers change"
+    head = f"Baseline: {changed}" if rows else "Baseline: measured again, no number changes clearly"
     return "\n".join([head, "", "(Say why this change is intended.)", "", *_lines(rows)]).rstrip() + "\n"
 
 

@@ -3,7 +3,8 @@
     python -m tests.stress [--kills 20] [--seed 0] [--without-ray]
 
 Each kind of process is killed `--kills` times, with SIGKILL, in runs of the tiny suite that are started again until
-they are complete. Their records must then be those of a run that nobody disturbed, each once. The README quotes the summary.
+they are complete. Their records must then be those of a run that nobody disturbed, each once. The README quotes
+the summary.
 """
 
 import argparse
