@@ -94,4 +94,8 @@ def _differences(before: Any, after: Any, without: tuple[str, ...] = (), place: 
         for name in dict.fromkeys((*before, *after)):
             yield from _differences(before.get(name), after.get(name), without, f"{place}.{name}".lstrip("."))
     elif before != after and place not in without:
-        yield f"{place} {before} → {after}"
+        yield f"{place} {_short(before)} → {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -98,7 +98,7 @@ def decided(test: Test, floor: float | None, adjusted: float | None, directed: b
     clear = test.p_value < ALPHA and adjusted <= FAMILY
     if clear and abs(test.effect) > floor:
         word: Decision = "changed" if not directed else "worse" if test.effect > 0 else "better"
-        return word, f"{_seeds(test.seeds)}, p = {_p(adjusted)}; beyond the noise of retraining"
+        return word, f"{_seeds(test.seeds)}, p = {_p(adjusted)} after Holm; beyond the noise of retraining"
     if inside(test.change, floor):
         return "same", "within the noise of retraining"
     if clear:

@@ -122,7 +122,7 @@ def test_a_task_that_was_redefined_is_not_compared_and_says_in_what():
     found = held([*runs(VALUES), *exact(8)], after)
     assert not found.rows
     assert found.tasks[0].reason == (
-        "the task was redefined (split.train 2000 → 2001, label_noise 0.0 → 0.3), so its runs are not comparable"
+        "the task was redefined (split.train 2000 → 2001, label_noise 0 → 0.3), so its runs are not comparable"
     )
 
 
