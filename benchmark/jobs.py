@@ -120,11 +120,14 @@ def record_failure(content: dict[str, Any], error: str) -> str:
         The error, with what kept a record from being left, if anything did.
     """
     worker = Worker(Job.model_validate(content))
-    if worker.job.kind != "score":
-        return worker.fail(error, lasting=False)
-    done = worker.records.keys()  # by an attempt that died later
-    left = [entry for entry in worker.job.batch if not (entry["key"] in done and worker.store.contains(entry["key"]))]
-    found = {worker._for_run(**_typed(entry)).fail(error, lasting=False) for entry in left}
+    try:
+        if worker.job.kind != "score":
+            return worker.fail(error, lasting=False)
+        done = worker.records.keys()  # by an attempt that died later
+        left = [one for one in worker.job.batch if not (one["key"] in done and worker.store.contains(one["key"]))]
+        found = {worker._for_run(**_typed(entry)).fail(error, lasting=False) for entry in left}
+    except PlaceError as another:
+        return f"{error}\nand no record could be left: {another}"
     return max(found, key=len, default=error)
 
 

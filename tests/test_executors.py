@@ -13,6 +13,7 @@ from benchmark import registry, session
 from benchmark.display import Display
 from benchmark.jobs import record_failure
 from benchmark.plan import Plan
+from benchmark.provenance import anonymous
 from benchmark.runner import UNLIMITED, Limits, Summary, execute, in_words
 from benchmark.specs import Record
 from benchmark.store import Records
@@ -111,7 +112,7 @@ def test_local_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves
     assert records["scarce"].error.endswith("MemoryError, tried 3 times.")
     for method in ("dies", "killed", "scarce"):
         assert records[method].status == "failed" and records[method].cost is None
-        assert records[method].error == failed[f"tiny-random, {method}, seed 0"]
+        assert records[method].error == anonymous(failed[f"tiny-random, {method}, seed 0"])
 
     again = planned(tmp_path, {"methods": methods}, plugins)
     assert [job["kind"] for job in again.jobs.values()] == ["run"] * 3

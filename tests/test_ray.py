@@ -141,7 +141,7 @@ def test_ray_finds_what_serial_finds_and_misbehaving_jobs_hurt_only_themselves(t
     assert {name: tiny.said(found[name][0]) for name in alone} == {name: tiny.said(alone[name][0]) for name in alone}
     failed = dict(summary.failed)
     assert failed.keys() == {f"tiny-random, {method}, seed 0" for method in ("dies", "raises", "tells")}
-    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3. Tried 3 times."
+    assert failed["tiny-random, dies, seed 0"] == "the worker died with exit code 3, tried 3 times."
     assert [(record.status, record.cost) for record in found["raises"]] == [("failed", None)]
     assert "broken on purpose" in failed["tiny-random, raises, seed 0"]
     assert failed["tiny-random, tells, seed 0"].strip().endswith("RuntimeError: 1 1")

@@ -230,9 +230,10 @@ def interrupted(
 def heeding() -> Iterator[None]:
     """As at a terminal, whoever started the tests; and afterwards as before."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    termination = signal.getsignal(signal.SIGTERM)  # Ray leaves a handler of its own
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is termination
     signal.signal(signal.SIGINT, before)
 
 

@@ -32,7 +32,7 @@ CASES = [
 
 def test_every_method_is_searched_but_the_controls():
     methods = {name for name in registry.names("method") if "[" not in name}
-    assert methods - set(tune.STRENGTH) == {"retrain", "no_op", "truncated_retrain"}
+    assert methods - set(tune.STRENGTH) == {"retrain", "no_op", "truncated_retrain", "sisa"}
     assert all(1 <= len(names) <= 3 for names in tune.STRENGTH.values())
 
 
