@@ -25,7 +25,7 @@ def work() -> float:
     for _ in range(4):
         loss = torch.nn.functional.conv2d(images, weights, padding=1).square().mean()
         loss.backward()
-        total += float(loss)
+        total += float(loss.detach())
     matrix = generator.standard_normal((300, 300))
     total += float((matrix @ matrix).trace()) + float(np.sort(generator.standard_normal(200_000))[0])
     words = {f"word {number}": number for number in range(30_000)}
