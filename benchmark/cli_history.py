@@ -133,7 +133,7 @@ def bisect(
     head = (
         "The commit that moved it:"
         if len(answer.suspects) == 1
-        else "One of these moved it; those between cannot be run:"
+        else "The number moved at one of these; those between cannot be run:"
     )
     lines = [head, *(f"  {commit.sha} {commit.subject}" for commit in answer.suspects)]
     lines += [f"{row.task}, {row.method}: {show.what_of(row)}"]

@@ -156,9 +156,9 @@ class _Runner:
         done = subprocess.run(
             command, cwd=self._tree.folder, env=environment, capture_output=True, text=True, check=False
         )
-        if done.returncode not in (0, 1):  # 1: some run failed, which its record says
-            return _last_line(done.stderr) or f"`run` ended with {done.returncode}"
         records, populations = read(results)
+        if done.returncode and not records:  # with records, they say what failed
+            return _last_line(done.stderr) or f"`run` ended with {done.returncode}"
         side = as_side(commit.sha, commit.short, records, populations)
         of_method = [one for one in records if one.run.method == asked.method and asked.metric in one.metrics]
         if not of_method:

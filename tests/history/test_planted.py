@@ -112,14 +112,14 @@ def test_nothing_planted(house):
     assert not found.regressions()
 
 
-def test_bisect_names_the_commit_and_skips_the_one_that_cannot_run(tmp_path):
+def test_bisect_names_what_may_have_moved_it_and_skips_what_cannot_run(tmp_path):
     """Real runs in a real worktree: a sentence, a commit that does not start, the rate, a comment."""
     house = House.build(tmp_path)
     good = house.git("rev-parse", "HEAD")
     house.edit("methods/gradient_ascent.py", '"""Epochs of', '"""Some epochs of')
     house.commit("a sentence")
     house.edit("benchmark/session.py", '"""One command', 'raise RuntimeError("half done")\n"""One command')
-    house.commit("half done")
+    broken = house.commit("half done")
     house.edit("benchmark/session.py", 'raise RuntimeError("half done")\n', "")
     house.edit("methods/gradient_ascent.py", "lr: float = bounded(5e-4", "lr: float = bounded(1.5e-3")
     moved = house.commit("faster")
@@ -129,7 +129,8 @@ def test_bisect_names_the_commit_and_skips_the_one_that_cannot_run(tmp_path):
     places = ["--bad", "HEAD", "--store", tmp_path / "store", "--data", tmp_path / "data", "--jobs", 1]
     done = house.python("-m", "benchmark", "bisect", *words, *places)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"The commit that moved it:\n  {moved} faster" in done.stdout
+    assert "The number moved at one of these; those between cannot be run:" in done.stdout
+    assert f"  {broken} half done\n  {moved} faster\n" in done.stdout
     assert "skipped: RuntimeError: half done" in done.stdout
     assert "accuracy drop (points) ↓ (drop_test)" in done.stdout and ", worse: 8 seeds" in done.stdout
     assert len(house.git("worktree", "list").splitlines()) == 1
