@@ -342,7 +342,8 @@ def _sentences(location: Location, done: str, *passed: type[Exception]) -> Itera
         if isinstance(error, (BenchmarkError, *passed)):
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
-        raise PlaceError(
+        here = isinstance(error, NotADirectoryError | FileExistsError)  # what stands in the way of one name alone
+        raise (BenchmarkError if here else PlaceError)(
             f"{location}: this cannot be {done} ({reason}); put that right or give another place, and the same "
             "command goes on from here."
         ) from error
