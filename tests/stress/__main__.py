@@ -168,11 +168,13 @@ def two_nodes() -> Iterator[tuple[str, Kill]]:
 
 
 def damage(folder: Path, chance: random.Random) -> int:
-    """Flip a bit of one stored file, or cut it; 1 if there was one."""
-    files = sorted((folder / "store" / "artefacts").rglob("*.npz"))
+    """Flip a bit of one file of a finished artefact, or cut it; 1 if there was one."""
+    store = Store(folder / "store")
+    whole = sorted(store.keys())
+    files = [name for key in whole for name in sorted(store.files_of(key))]
     if not files:
         return 0
-    file = chance.choice(files)
+    file = folder / "store" / chance.choice(files)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data if chance.random() < 0.5 else data[: len(data) // 2])
@@ -220,8 +222,8 @@ def judge(folder: Path, expected: dict[str, Any], count: Count) -> None:
     count.different += sum(tiny.said(record) != expected.get(record.key) for record in done)
     store = Store(folder / "store")
     for key in sorted(store.keys()):
-        store.arrays(key)
-    count.found += len(list((folder / "store" / "quarantine").glob("*")))
+        store.meta(key), store.arrays(key), store.weights(key)
+    count.found += len(list((folder / "store" / "quarantine").glob("*/*")))
 
 
 if __name__ == "__main__":
