@@ -61,7 +61,8 @@ def compare(
     elif as_markdown:
         print(show.markdown(comparison, everything), end="")
     else:
-        Console().print(show.terminal(comparison, everything))
+        console = Console()
+        console.print(show.terminal(comparison, everything, console.width))
     raise typer.Exit(REGRESSED if comparison.regressions(fail_on) else 0)
 
 

@@ -87,14 +87,17 @@ def _of_task(name: str, before: Side, after: Side) -> tuple[TaskPairs, list[Draf
     paired = Paired(name, pairs, floors(old, new), before, after)
     drafts = list(paired.drafts())
     both = [pair for found in pairs.values() for pair in found.values()]
-    again = [pair for pair in both if not same_record(*pair)]
+    again = [(name_of(arm), pair) for arm, seeds in pairs.items() for pair in seeds.values() if not same_record(*pair)]
+    causes: dict[str, dict[str, None]] = {}
+    for method, pair in again:
+        causes.setdefault(cause(*pair), {})[method] = None
     found = TaskPairs(
         name=name,
         pairs=len(both),
         not_again=len(both) - len(again),
         only_before=counts[0] - len(both),
         only_after=counts[1] - len(both),
-        causes=list(dict.fromkeys(cause(*pair) for pair in again)),
+        causes={what: list(methods) for what, methods in causes.items()},
         notes=paired.notes,
     )
     return found, drafts

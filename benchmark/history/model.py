@@ -82,7 +82,7 @@ class TaskPairs:
         only_before: Runs of one side alone.
         only_after: Of the other.
         reason: Why the task is not compared; None if it is.
-        causes: Which parts of code or settings differ.
+        causes: Which parts of code or settings differ -> the methods whose runs differ in them.
         notes: On machines, numerics and what they rule out.
     """
 
@@ -92,7 +92,7 @@ class TaskPairs:
     only_before: int = 0
     only_after: int = 0
     reason: str | None = None
-    causes: list[str] = field(default_factory=list)
+    causes: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

@@ -98,12 +98,12 @@ def decided(test: Test, floor: float | None, adjusted: float | None, directed: b
     clear = test.p_value < ALPHA and adjusted <= FAMILY
     if clear and abs(test.effect) > floor:
         word: Decision = "changed" if not directed else "worse" if test.effect > 0 else "better"
-        return word, f"{_seeds(test.seeds)}, p = {_p(adjusted)} after Holm; beyond the noise of retraining"
+        return word, f"{_seeds(test.seeds)}, {_p(adjusted)} after Holm"
     if inside(test.change, floor):
         return "same", "within the noise of retraining"
     if clear:
         return "same", "clear, but smaller than the noise of retraining"
-    return "cannot tell", f"{_seeds(test.seeds)} leave it open, p = {_p(test.p_value)}"
+    return "cannot tell", f"{_seeds(test.seeds)} leave it open, {_p(test.p_value)}"
 
 
 def same_number(before: MetricValue, after: MetricValue) -> bool:
@@ -122,4 +122,4 @@ def _seeds(count: int) -> str:
 
 
 def _p(value: float) -> str:
-    return "1" if value > 0.995 else f"{value:.2g}" if value >= 1e-4 else "< .0001"
+    return "p < .0001" if value < 1e-4 else f"p = {value:.2g}" if value < 0.995 else "p = 1"

@@ -14,23 +14,28 @@ from benchmark.report import words
 from benchmark.report.markdown import bare, escaped
 
 _STYLES = {"worse": "bold red", "changed": "bold red", "better": "green", "cannot tell": "yellow", "same": "dim"}
-_HEADS = ("task", "method", "number", "before", "after", "change", "noise", "decision", "why")
-_FIGURES = {"before", "after", "change", "noise", "runs paired", "not run again", *ORDER}
+_HEADS = ("decision", "number", "before", "after", "change", "noise")
+_FIGURES = {*_HEADS[2:], "paired", "run again", *ORDER}
+_GRID = ("task", "method", *_HEADS, "why")
 _MOST = 40
 
 
-def terminal(comparison: Comparison, everything: bool = False) -> RenderableType:
-    """What was held against what, the verdict, what moved, and how many numbers of each task did not."""
+def terminal(comparison: Comparison, everything: bool = False, width: int = 100) -> RenderableType:
+    """What was held against what, the verdict, what moved of each method and why, and what became of every task."""
     rows, left = _shown(comparison, everything)
     parts: list[RenderableType] = [Text(line) for line in _sides(comparison)]
     regressed = bool(comparison.regressions())
     parts += [Text(""), Text(verdict(comparison), style="bold red" if regressed else "bold green"), Text("")]
     if rows:
-        parts += [table(_HEADS, _once(map(_cells, rows)), [_STYLES[row.decision] for row in rows])]
+        widths = _widths(rows, width)
+        for (task, method), found in _by_arm(rows).items():
+            parts += [Text(f"{task}: {method}", style="bold"), *(Text(line) for line in _causes(found))]
+            parts += [_figures(found, widths), Text("")]
         parts += [Padding(Text("\n".join([*left, *legend()]), style="dim"), (0, 1, 1, 0))]
-    counted = [_counted(comparison, task) for task in range(len(comparison.tasks))]
-    parts.append(table(_OVERVIEW, counted, [""] * len(counted)))
-    return Group(*parts)
+    heads, counted = _overview(comparison)
+    if counted:
+        parts += [table(heads, counted, [""] * len(counted)), Text("")]
+    return Group(*parts, *(Padding(Text(line), (0, 0, 0, level)) for level, line in _remarks(comparison)))
 
 
 def markdown(comparison: Comparison, everything: bool = False) -> str:
@@ -38,10 +43,13 @@ def markdown(comparison: Comparison, everything: bool = False) -> str:
     rows, left = _shown(comparison, everything)
     blocks = [f"### {verdict(comparison)}", "\n".join(f"- {escaped(line)}" for line in _sides(comparison))]
     if rows:
-        blocks += [_grid(_HEADS, [_cells(row) for row in rows])]
-        blocks += ["\n".join(f"- {escaped(line)}" for line in (*left, *legend()))]
-    overview = _grid(_OVERVIEW, [_counted(comparison, task) for task in range(len(comparison.tasks))])
-    blocks += [f"<details><summary>Every task</summary>\n\n{overview}\n\n</details>"]
+        reasons = [f"{row.why}; what differs: {row.cause}" if row.regressed and row.cause else row.why for row in rows]
+        cells = [[row.task, row.method, *_cells(row), why] for row, why in zip(rows, reasons, strict=True)]
+        blocks += [_grid(_GRID, cells), "\n".join(f"- {escaped(line)}" for line in (*left, *legend()))]
+    heads, counted = _overview(comparison)
+    tasks = [_grid(heads, counted)] if counted else []
+    tasks += ["\n".join(f"{'  ' * (level > 0)}- {escaped(line)}" for level, line in _remarks(comparison))]
+    blocks += ["<details><summary>Every task</summary>", *tasks, "</details>"]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -89,20 +97,47 @@ def _shown(comparison: Comparison, everything: bool) -> tuple[list[Row], list[st
 
 
 def _cells(row: Row) -> list[str]:
-    why = f"{row.why}; what differs: {row.cause}" if row.regressed and row.cause else row.why
-    return [
-        row.task, row.method, what_of(row), side_of(row, row.before), side_of(row, row.after), change(row), _noise(row),
-        row.decision, why,
-    ]  # fmt: skip
+    sides = (side_of(row, value) for value in (row.before, row.after))
+    return [row.decision, what_of(row), *sides, change(row), _noise(row)]
 
 
-def _once(rows: Iterable[list[str]]) -> list[list[str]]:
-    """Rows in which a task is named where it begins."""
-    before, found = "", []
-    for task, *rest in rows:
-        found.append([task * (task != before), *rest])
-        before = task
+def _by_arm(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows of each task and method, in the order in which these first occur."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.task, row.method), []).append(row)
     return found
+
+
+def _causes(rows: Iterable[Row]) -> list[str]:
+    return [f"what differs: {cause}" for cause in dict.fromkeys(row.cause for row in rows) if cause]
+
+
+def _wide(row: Row) -> list[str]:
+    """Cells for the terminal, where what is no number stands with the name and leaves the columns narrow."""
+    if isinstance(row.before, str) or isinstance(row.after, str):
+        return [row.decision, f"{what_of(row)}: {row.before} → {row.after}", "", "", "", ""]
+    return _cells(row)
+
+
+def _widths(rows: Sequence[Row], width: int) -> list[int]:
+    """Of the columns, the same for each method; names and reasons get what numbers leave."""
+    cells = [_wide(row) for row in rows]
+    found = [max(len(head), *(len(row[at]) for row in cells)) for at, head in enumerate(_HEADS)]
+    longest = max(found[1], *(len(row.why) for row in rows))
+    found[1] = max(18, min(longest, width - sum(found) + found[1] - 2 * len(_HEADS) + 2))  # padding, and between
+    return found
+
+
+def _figures(rows: Sequence[Row], widths: Sequence[int]) -> Table:
+    """The numbers of a method; under each name stands the reason for the decision."""
+    grid = table(_HEADS, [], [])
+    for column, width in zip(grid.columns, widths, strict=True):
+        column.width = width
+    for row in rows:
+        decision, name, *figures = _wide(row)
+        grid.add_row(Text(decision, _STYLES[decision]), Text.assemble(name, "\n", (row.why, "dim")), *figures)
+    return grid
 
 
 def what_of(row: Row) -> str:
@@ -148,16 +183,34 @@ def _noise(row: Row) -> str:
 
 # -- tasks ---------------------------------------------------------------------------------------------------
 
-_OVERVIEW = ("task", "runs paired", "not run again", *ORDER, "remarks")
+
+def _overview(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """How many runs of each task were paired and run again, and the decisions on them; heads, and a row a task."""
+    again = [task for task in comparison.tasks if task.pairs > task.not_again]
+    counts = {
+        task.name: [sum(row.task == task.name and row.decision == word for row in comparison.rows) for word in ORDER]
+        for task in again
+    }
+    met = [at for at, _ in enumerate(ORDER) if any(found[at] for found in counts.values())]
+    heads = ["task", "paired", "run again", *(ORDER[at] for at in met)]
+    rows = [[task.pairs, task.pairs - task.not_again, *(counts[task.name][at] for at in met)] for task in again]
+    return heads, [[task.name, *map(str, row)] for task, row in zip(again, rows, strict=True)]
 
 
-def _counted(comparison: Comparison, place: int) -> list[str]:
-    task = comparison.tasks[place]
-    counts = [sum(row.task == task.name and row.decision == word for row in comparison.rows) for word in ORDER]
-    alone = [f"{n} runs only {side}" for n, side in ((task.only_before, "before"), (task.only_after, "after")) if n]
-    causes = [f"what differs: {', '.join(task.causes)}"] if task.causes else []
-    remarks = "; ".join([*filter(None, [task.reason]), *causes, *alone, *task.notes])
-    return [task.name, str(task.pairs), str(task.not_again), *map(str, counts), remarks]
+def _remarks(comparison: Comparison) -> Iterator[tuple[int, str]]:
+    """Lines on the tasks, and how far each is set in: what was run again and why, what was not, what is on one side."""
+    for task in comparison.tasks:
+        alone = ((task.only_before, "before"), (task.only_after, "after"))
+        lines = [f"{', '.join(methods)}: {what}" for what, methods in task.causes.items()]
+        lines += [*filter(None, [task.reason]), *(f"{_count(n, 'run')} only {side}" for n, side in alone if n)]
+        lines += task.notes
+        if lines:
+            yield 0, task.name
+            yield from ((2, line) for line in lines)
+    still = [task for task in comparison.tasks if task.pairs and task.pairs == task.not_again]
+    if still:
+        runs = _count(sum(task.pairs for task in still), "run")
+        yield 0, f"Nothing was run again of {_count(len(still), 'task')} ({runs}): {', '.join(t.name for t in still)}"
 
 
 def _sides(comparison: Comparison) -> Iterator[str]:

@@ -18,9 +18,9 @@ VALUES = [0.60, 0.62, 0.59, 0.61, 0.63, 0.60, 0.58, 0.61]
 def command(monkeypatch, capsys):
     """Type a command, in this process; (exit code, what is printed, what is complained)."""
 
-    def typed(*words):
+    def typed(*words, columns=220):
         monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "220")
+        monkeypatch.setenv("COLUMNS", str(columns))
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             cli.main()
@@ -41,11 +41,18 @@ def test_a_regression_is_exit_code_three_and_a_line_that_names_it(command, folde
     code, out, _ = command("compare", *folders)
     assert code == 3
     assert "Regressed: 1 number worse (16 runs paired, 8 of them not run again)." in out
-    line = next(line for line in out.splitlines() if "worse  " in line and "toy-random" in line)
-    assert re.search(
-        r"toy-random +m +gap of leak ↓ \(leak\) +\.105 +\.205 +\+\.100 \[\.100, \.100\] +\.020 +worse", line
-    )
-    assert "what differs: the method's code" in " ".join(out.split())
+    assert "\ntoy-random: m\nwhat differs: the method's code\n" in out
+    assert re.search(r"\nworse +gap of leak ↓ \(leak\) +\.105 +\.205 +\+\.100 \[\.100, \.100\] +\.020 *\n", out)
+    assert re.search(r"\n +8 seeds, p [=<] \S+ after Holm *\n", out)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 220])
+def test_no_word_is_broken_however_narrow_the_terminal(command, folders, columns):
+    _, out, _ = command("compare", *folders, columns=columns)
+    assert all(len(line) <= columns for line in out.splitlines())
+    heads = next(line for line in out.splitlines() if line.startswith("decision"))
+    assert heads.split() == ["decision", "number", "before", "after", "change", "noise"]
+    assert "toy-random: m" in out and "\n  m: the method's code" in out
 
 
 @pytest.mark.parametrize(("fail_on", "code"), [("quality", 3), ("time", 0), ("any", 3)])
@@ -64,7 +71,7 @@ def test_markdown_for_a_pull_request(command, folders):
     code, out, _ = command("compare", *folders, "--markdown")
     assert code == 3 and out.startswith("### Regressed: 1 number worse")
     table = [line for line in out.splitlines() if line.startswith("|")]
-    assert table[0].startswith("| task | method | number | before | after | change | noise | decision | why |")
+    assert table[0].startswith("| task | method | decision | number | before | after | change | noise | why |")
     assert all(line.count("|") == table[0].count("|") for line in table[:3])
     assert "<details><summary>Every task</summary>" in out
 
