@@ -92,7 +92,8 @@ def history(
             )
         )
     else:
-        Console().print(overview.terminal(chosen, found))
+        console = Console()
+        console.print(overview.terminal(chosen, found, console.width))
         print(f"{len(files)} files written below {results}.")
 
 

@@ -8,18 +8,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from benchmark.history.series import TIME, History, Series, Step, as_csv
-from benchmark.history.show import table
+from benchmark.history.show import columns, table
 from benchmark.report import words
 from benchmark.store import write_atomic
 
-_HEADS = ("task", "method", "number", "commits", "first", "last", "steps")
+_HEADS = ("number", "commits", "first", "last")
 _MOST = 40
 
 
-def terminal(series: Sequence[Series], history: History) -> RenderableType:
-    """Series of two commits or more: first and last level, and every step."""
+def terminal(series: Sequence[Series], history: History, width: int = 100) -> RenderableType:
+    """Series of two commits or more, those of a method together: first and last level, below each name every step."""
     long = sorted((one for one in series if len(one.points) > 1), key=lambda one: -len(one.steps))
-    rows = [_cells(one) for one in long[:_MOST]]
     lines = [
         f"{len(series)} series, {len(long)} of two commits or more, {sum(len(one.steps) for one in series)} steps.",
         *([f"{len(long) - _MOST} more are in history.csv."] if len(long) > _MOST else []),
@@ -29,7 +28,13 @@ def terminal(series: Sequence[Series], history: History) -> RenderableType:
         "larger than 5 % of the level before and than the noise of retraining.",
         *history.notes,
     ]
-    parts: list[RenderableType] = [table(_HEADS, rows, [""] * len(rows))] if rows else []
+    arms: dict[tuple[str, str], list[list[str]]] = {}
+    for one in long[:_MOST]:
+        arms.setdefault((one.task, one.method), []).append(_cells(one))
+    parts: list[RenderableType] = []
+    widths = columns(_HEADS, [cells for rows in arms.values() for cells in rows], 0, width)
+    for (task, method), rows in arms.items():
+        parts += [Text(f"{task}: {method}", style="bold"), table(_HEADS, rows, widths), Text("")]
     return Group(*parts, Padding(Text("\n".join(lines), style="dim"), (0, 1, 0, 0)))
 
 
@@ -51,7 +56,7 @@ def _cells(one: Series) -> list[str]:
     label = f"gap of {one.label}" if one.goal == "match_retrained" else one.label
     name = label if one.metric == TIME else f"{label} ({one.metric})"
     ends = [_number(one, value) for value in (one.values[0], one.values[-1])]
-    return [one.task, one.method, name, str(len(one.points)), *ends, "; ".join(_step(one, step) for step in one.steps)]
+    return ["\n".join([name, *(_step(one, step) for step in one.steps)]), str(len(one.points)), *ends]
 
 
 def _step(one: Series, step: Step) -> str:

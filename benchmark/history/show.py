@@ -1,6 +1,7 @@
 """A comparison for people: tables on the terminal, Markdown for a pull request."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -15,7 +16,7 @@ from benchmark.report.markdown import bare, escaped
 
 _STYLES = {"worse": "bold red", "changed": "bold red", "better": "green", "cannot tell": "yellow", "same": "dim"}
 _HEADS = ("decision", "number", "before", "after", "change", "noise")
-_FIGURES = {*_HEADS[2:], "paired", "run again", *ORDER}
+_FIGURES = {*_HEADS[2:], "paired", "run again", *ORDER, "commits", "first", "last"}
 _GRID = ("task", "method", *_HEADS, "why")
 _MOST = 40
 
@@ -27,14 +28,14 @@ def terminal(comparison: Comparison, everything: bool = False, width: int = 100)
     regressed = bool(comparison.regressions())
     parts += [Text(""), Text(verdict(comparison), style="bold red" if regressed else "bold green"), Text("")]
     if rows:
-        widths = _widths(rows, width)
+        widths = columns(_HEADS, list(map(_reasoned, rows)), 1, width)
         for (task, method), found in _by_arm(rows).items():
             parts += [Text(f"{task}: {method}", style="bold"), *(Text(line) for line in _causes(found))]
             parts += [_figures(found, widths), Text("")]
         parts += [Padding(Text("\n".join([*left, *legend()]), style="dim"), (0, 1, 1, 0))]
     heads, counted = _overview(comparison)
     if counted:
-        parts += [table(heads, counted, [""] * len(counted)), Text("")]
+        parts += [table(heads, counted), Text("")]
     return Group(*parts, *(Padding(Text(line), (0, 0, 0, level)) for level, line in _remarks(comparison)))
 
 
@@ -120,24 +121,14 @@ def _wide(row: Row) -> list[str]:
     return _cells(row)
 
 
-def _widths(rows: Sequence[Row], width: int) -> list[int]:
-    """Of the columns, the same for each method; names and reasons get what numbers leave."""
-    cells = [_wide(row) for row in rows]
-    found = [max(len(head), *(len(row[at]) for row in cells)) for at, head in enumerate(_HEADS)]
-    longest = max(found[1], *(len(row.why) for row in rows))
-    found[1] = max(18, min(longest, width - sum(found) + found[1] - 2 * len(_HEADS) + 2))  # padding, and between
-    return found
-
-
 def _figures(rows: Sequence[Row], widths: Sequence[int]) -> Table:
     """The numbers of a method; under each name stands the reason for the decision."""
-    grid = table(_HEADS, [], [])
-    for column, width in zip(grid.columns, widths, strict=True):
-        column.width = width
-    for row in rows:
-        decision, name, *figures = _wide(row)
-        grid.add_row(Text(decision, _STYLES[decision]), Text.assemble(name, "\n", (row.why, "dim")), *figures)
-    return grid
+    return table(_HEADS, [_reasoned(row) for row in rows], widths, [_STYLES[row.decision] for row in rows])
+
+
+def _reasoned(row: Row) -> list[str]:
+    decision, name, *figures = _wide(row)
+    return [decision, f"{name}\n{row.why}", *figures]
 
 
 def what_of(row: Row) -> str:
@@ -222,14 +213,31 @@ def _count(count: int, what: str) -> str:
     return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
-    """Cells with a style for the decision of each row; columns of numbers stand right."""
+def columns(heads: Sequence[str], rows: Sequence[Sequence[str]], widest: int, width: int) -> list[int]:
+    """How wide columns are, so that tables below one another look like one; the widest gets what the others leave."""
+    lines = [[max(map(len, cell.split("\n"))) for cell in row] for row in rows]
+    found = [max(len(head), *(row[at] for row in lines), 0) for at, head in enumerate(heads)]
+    others = sum(found) - found[widest] + 2 * len(heads) - 2  # padding, and between
+    found[widest] = max(18, min(found[widest], width - others))
+    return found
+
+
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int] | None = None,
+    styles: Sequence[str] | None = None,
+) -> Table:
+    """Cells, the first one of each row in its style, and what is below a cell's first line dim; numbers stand right."""
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for head in heads:
-        grid.add_column(head, justify="right" if head in _FIGURES else "left", overflow="fold")
-    for row, style in zip(rows, styles, strict=True):
-        cells = zip(heads, row, strict=True)
-        grid.add_row(*(Text(cell, style=style if head == "decision" else "") for head, cell in cells))
+    for at, head in enumerate(heads):
+        side: Literal["left", "right"] = "right" if head in _FIGURES else "left"
+        grid.add_column(head, justify=side, width=widths[at] if widths else None, overflow="fold")
+    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
+        cells = (cell.partition("\n") for cell in row)
+        texts = [Text.assemble(first, end, (rest, "dim")) for first, end, rest in cells]
+        texts[0].stylize(style)
+        grid.add_row(*texts)
     return grid
 
 
