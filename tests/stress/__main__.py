@@ -2,9 +2,9 @@
 
     python -m tests.stress [--kills 20] [--seed 0] [--without-ray]
 
-Each kind of process is killed `--kills` times, with SIGKILL, in runs of the tiny suite that are started again until
-they are complete. Their records must then be those of a run that nobody disturbed, each once. The README quotes
-the summary.
+First it times jobs that do nothing and jobs that only work, which needs a machine that does nothing else. Then each
+kind of process is killed `--kills` times, with SIGKILL, in runs of the tiny suite that are started again until they are
+complete. Their records must then be those of a run that nobody disturbed, each once. The README quotes the summary.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -26,12 +27,15 @@ import psutil
 from benchmark.records import Records
 from benchmark.store import Store
 from tests import tiny
+from tests.stress import speed
 
 ROOT = Path(__file__).parents[2]
 CHANGES = {"seeds": 4, "tasks.0.recipe.epochs": 10, "tasks.0.methods.fine_tune.epochs": 10}
 A_RUN = 3
 """Kills in one run, at most: a job that dies a third time is recorded as failed until the next command."""
 PATIENCE = 300.0
+NOTHING = 200
+"""Jobs that do nothing."""
 Kill = Callable[[psutil.Process], bool]
 
 
@@ -66,6 +70,8 @@ def main() -> None:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        (folder / "speed").mkdir()
+        print(speeds(folder / "speed"), flush=True)
         expected = undisturbed(folder / "undisturbed")
         counts = {
             "worker": stress(folder / "worker", options.kills, chance, expected, kill_a_worker),
@@ -89,6 +95,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--without-ray", action="store_true", help="no cluster")
     return parser.parse_args()
+
+
+def speeds(folder: Path) -> str:
+    """Medians of three measurements: what a job costs beyond its work, and what a second worker is worth."""
+    with speed.a_job(folder) as job:
+        nothing = median(speed.seconds(speed.idle(job, NOTHING), 2) for _ in range(3))
+        work = speed.busy(job, 16)
+        faster = median(speed.seconds(work, 1) / speed.seconds(work, 2) for _ in range(3))
+    return (
+        f"{NOTHING} jobs that do nothing, 2 workers: {nothing:.1f} s, {1000 * nothing / NOTHING:.0f} ms each\n"
+        f"2 workers against 1: {faster:.2f} times as fast\n"
+    )
 
 
 def stress(
