@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -97,6 +98,7 @@ def run_job(content: dict[str, Any], progress: Callable[[int, int], None] | None
     """
     job = Job.model_validate(content)
     torch.set_num_threads(job.threads)
+    threadpool_limits(job.threads)  # NumPy's too: the last bits of a product depend on how it was split
     torch.use_deterministic_algorithms(True, warn_only=job.device != "cpu")
     for plugin in job.plugins:
         registry.add_plugin(plugin)

@@ -8,10 +8,11 @@ from typing import Any
 
 import psutil
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from benchmark import registry, session
 from benchmark.display import Display
-from benchmark.jobs import record_failure
+from benchmark.jobs import record_failure, run_job
 from benchmark.plan import Plan
 from benchmark.provenance import anonymous
 from benchmark.runner import UNLIMITED, Limits, Summary, execute, in_words
@@ -138,6 +139,13 @@ def test_each_job_has_a_process_of_its_own_with_one_thread(tmp_path):
     said = [record.error.strip().splitlines()[-1].split()[1:] for record in records.values()]
     assert [threads for _, *threads in said] == [["1", "1"]] * 2
     assert len({process for process, *_ in said} | {str(os.getpid())}) == 3
+
+
+def test_arithmetic_has_as_many_threads_as_the_job_in_whatever_process_it_runs(tmp_path, monkeypatch):
+    job = next(iter(planned(tmp_path, {"methods": ["no_op"]}, []).jobs.values()))
+    with tiny.own_process(monkeypatch), threadpool_limits(2):
+        run_job(job)
+        assert {pool["user_api"]: pool["num_threads"] for pool in threadpool_info()} == {"blas": 1, "openmp": 1}
 
 
 WAITS = """import time
