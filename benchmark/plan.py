@@ -419,7 +419,7 @@ def _methods_of(
     patterns = options.methods or suite.methods
     place = "--method" if options.methods else f"suite {suite.name!r}"
     chosen, refused = [], []
-    for name in dict.fromkeys(name for pattern in patterns for name in registry.match("method", pattern, place)):
+    for name in dict.fromkeys(name for pattern in patterns for name in _covered(pattern, suite, place)):
         try:
             registry.get("method", name.partition("[")[0])
         except BenchmarkError as error:  # its file cannot be imported, which matters to those who ask for it
@@ -433,6 +433,13 @@ def _methods_of(
         else:
             refused.append((task.name, name, reason))
     return chosen, refused
+
+
+def _covered(pattern: str, suite: Suite, place: str) -> Iterator[str]:
+    """The methods that a pattern covers, those presets among them that the suite names."""
+    yield from registry.match("method", pattern, place)
+    presets = (name for name in suite.methods if name in registry.names("method"))
+    yield from (name for name in presets if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")))
 
 
 def _estimates(jobs: Mapping[str, Mapping[str, Any]], history: Iterable[Record]) -> dict[str, float]:

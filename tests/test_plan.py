@@ -457,6 +457,16 @@ def test_fresh_plans_everything_again():
     assert all(job["fresh"] for job in work.jobs.values())
 
 
+@pytest.mark.parametrize(
+    ("pattern", "presets"),
+    [("*", ["gradient_constraint[placebo]"]), ("grad*", ["gradient_constraint[placebo]"]), ("gradient_constraint", [])],
+)
+def test_a_wildcard_covers_the_presets_that_the_suite_names_and_no_others(pattern, presets):
+    work = planned({"methods": ["no_op", "gradient_constraint[placebo]"]}, replace(HERE, methods=(pattern,)))
+    roles = dict.fromkeys(job["role"] for job in work.jobs.values())
+    assert [role for role in roles if "[" in role] == presets
+
+
 def test_selection_by_wildcard_takes_tasks_methods_and_seeds():
     options = Options(HERE.store, HERE.results, HERE.data, tasks=("*rand*",), methods=("gradient_a*",), seeds=(0, 1))
     work = planned(options=options)

@@ -5,6 +5,8 @@ methods apart.
 """
 
 import io
+import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from benchmark.report.summary import Summary
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933"]
 _LINES: list[Any] = ["-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1))]
 _MARKERS = ["o", "^", "D", "v", "P", "X", "<", ">", "h", "p", "d"]
+_LEGEND_LINE, _LETTER = 0.18, 0.08  # inches, of a line's height and of a letter's width
 SET_COLOURS = ["#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 STYLE: dict[Any, Any] = {
@@ -59,10 +62,11 @@ ANCHORS = {"original": Look("#000000", "-", "s", 2.2), "retrained": Look("#00000
 
 
 def looks(summary: Summary) -> dict[str, Look]:
-    """Row name -> look, from the names of all methods of all tasks."""
+    """Row name -> look, from the methods of all tasks; those of most tasks come first and share no colour."""
     rows = [row for task in summary.tasks for row in task.rows]
     oracles = sorted({row.name for row in rows if row.kind == "oracle"})
-    methods = sorted({row.name for row in rows if row.kind == "method"})
+    tasks = Counter(row.name for row in rows if row.kind == "method")
+    methods = sorted(tasks, key=lambda name: (-tasks[name], name))
     found = {name: Look("#8c8c8c", _LINES[i % len(_LINES)], _MARKERS[-1 - i % 3]) for i, name in enumerate(oracles)}
     for place, name in enumerate(methods):
         line = _LINES[place // len(_COLOURS) % len(_LINES)]
@@ -105,9 +109,13 @@ def footnote(figure: Figure, missing: list[Row]) -> None:
 
 
 def legend(figure: Figure, entries: list[tuple[Artist, str]], heading: str | None = None) -> None:
-    """Right of the axes, in the order of the table."""
+    """Right of the axes, in the order of the table; a figure grows by each further column of it."""
     handles, labels = [handle for handle, _ in entries], [label for _, label in entries]
-    figure.legend(handles, labels, loc="outside right center", title=heading, alignment="left")
+    lines = int((figure.get_figheight() - 0.6) / _LEGEND_LINE)
+    columns = math.ceil(len(entries) / lines)
+    further = (columns - 1) * (0.5 + _LETTER * max(map(len, labels)))
+    figure.set_figwidth(figure.get_figwidth() + further)
+    figure.legend(handles, labels, loc="outside right center", title=heading, alignment="left", ncols=columns)
 
 
 def marker_style(look: Look) -> dict[str, Any]:

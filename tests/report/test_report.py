@@ -111,6 +111,23 @@ def test_odd_tasks_are_drawn_or_left_out_but_never_break_a_report(tmp_path, worl
     assert all(path.stat().st_size for path in report.files)
 
 
+@pytest.mark.parametrize("draw", ["roc", "tradeoff", "time"])
+@pytest.mark.parametrize("count", [6, 40])
+def test_the_legend_has_room_however_many_methods_there_are(draw, count):
+    from benchmark.report import figures
+    from benchmark.report.looks import looks
+    from benchmark.report.summary import summarise
+
+    many = [Method(f"a_method_of_some_length_{i}", shift=0.01 * i) for i in range(count)]
+    summary = summarise(suite(World(), many, [0, 1]))
+    figure = getattr(figures, draw)(summary.tasks[0], looks(summary))
+    figure.draw_without_rendering()
+    inside, legend = figure.bbox, figure.legends[0].get_window_extent()
+    assert inside.x0 <= legend.x0 and legend.x1 <= inside.x1 and inside.y0 <= legend.y0 and legend.y1 <= inside.y1
+    assert len(figure.legends[0].get_texts()) >= count
+    assert all(axes.get_position().width * figure.get_figwidth() > 2 for axes in figure.axes), "inches for the data"
+
+
 def test_colours_stay_with_a_method_across_tasks():
     from benchmark.report.looks import looks
     from benchmark.report.summary import summarise
