@@ -48,6 +48,7 @@ class Test:
         effect: Median of after - before, signed so that positive is worse.
         p_value: Two-sided, the smaller one of two tests; None if the seeds are too few to be tested.
         tests: How many were made.
+        divided: Whether the mean says the opposite of the median: most seeds one way, a few far the other.
     """
 
     seeds: int
@@ -55,6 +56,7 @@ class Test:
     effect: float
     p_value: float | None
     tests: int = 1
+    divided: bool = False
 
     @property
     def counted(self) -> float | None:
@@ -71,15 +73,17 @@ def examined(before: Sequence[float], after: Sequence[float], better: Direction)
         better: Which way is better.
     """
     differences = np.subtract(after, before)
-    effect = float(np.median(-differences if better == "max" else differences))
+    worsened = -differences if better == "max" else differences
+    effect = float(np.median(worsened))
+    divided = effect * float(worsened.mean()) < 0
     p_value: float | None = None
     if len(before) >= LEAST:
         with catch_warnings(action="ignore", category=RuntimeWarning):  # of differences that are nearly the same
             p_value = paired_difference(after, before)["p_value"]
     if p_value is not None and len(before) >= MANY:
         unpaired = regression_decision(before, after, better, 0.0, ALPHA)["p_value"]
-        return Test(len(before), estimate(differences.tolist()), effect, min(p_value, unpaired), 2)
-    return Test(len(before), estimate(differences.tolist()), effect, p_value)
+        return Test(len(before), estimate(differences.tolist()), effect, min(p_value, unpaired), 2, divided)
+    return Test(len(before), estimate(differences.tolist()), effect, p_value, divided=divided)
 
 
 def decided(test: Test, floor: float | None, adjusted: float | None, directed: bool = True) -> tuple[Decision, str]:
@@ -96,6 +100,8 @@ def decided(test: Test, floor: float | None, adjusted: float | None, directed: b
     if test.p_value is None or adjusted is None:
         return "cannot tell", f"{_seeds(test.seeds)}, and {LEAST} are the least that decide"
     clear = test.p_value < ALPHA and adjusted <= FAMILY
+    if clear and abs(test.effect) > floor and test.divided:
+        return "cannot tell", f"most of {_seeds(test.seeds)} moved one way and a few further the other"
     if clear and abs(test.effect) > floor:
         word: Decision = "changed" if not directed else "worse" if test.effect > 0 else "better"
         return word, f"{_seeds(test.seeds)}, {_p(adjusted)} after Holm"

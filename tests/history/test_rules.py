@@ -46,6 +46,15 @@ def test_a_large_change_on_which_seeds_disagree_cannot_be_told():
     assert word == "cannot tell" and why.startswith("8 seeds leave it open, p = 0.")
 
 
+@pytest.mark.parametrize(("better", "way"), [("min", 1), ("max", -1)])
+def test_most_seeds_one_way_and_a_few_far_the_other_cannot_be_told(better, way):
+    old = [0.6 + 0.001 * seed for seed in range(16)]
+    new = [value - 0.1 * way for value in old[:14]] + [value + 5 * way for value in old[14:]]
+    test = examined(old, new, better)
+    assert test.p_value < ALPHA and test.effect < 0 < way * test.change.mean
+    assert decided(test, 0.02, 0.01) == ("cannot tell", "most of 16 seeds moved one way and a few further the other")
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_fewer_than_three_seeds_decide_nothing(seeds):
     word, why = decide(5.0, seeds=seeds)
