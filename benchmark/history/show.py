@@ -127,8 +127,9 @@ def _figures(rows: Sequence[Row], widths: Sequence[int]) -> Table:
 
 
 def _reasoned(row: Row) -> list[str]:
-    decision, name, *figures = _wide(row)
-    return [decision, f"{name}\n{row.why}", *figures]
+    """Cells whose second line says more: why under the name, the interval under the change."""
+    decision, name, before, after, change, noise = _wide(row)
+    return [decision, f"{name}\n{row.why}", before, after, change.replace(" [", "\n["), noise]
 
 
 def what_of(row: Row) -> str:
