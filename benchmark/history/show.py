@@ -94,7 +94,7 @@ def _shown(comparison: Comparison, everything: bool) -> tuple[list[Row], list[st
         return comparison.rows, []
     rows = [row for row in comparison.rows if row.regressed or row.decision == "better" or row.suspicious]
     left = len(comparison.rows) - len(rows[:_MOST])
-    return rows[:_MOST], [f"{left} more numbers are not shown; --all shows them."] if left else []
+    return rows[:_MOST], [f"Not shown: {_count(left, 'more number')}; --all shows all."] if left else []
 
 
 def _cells(row: Row) -> list[str]:
