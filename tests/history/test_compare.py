@@ -1,5 +1,6 @@
 """Two sides held against each other: what is paired, what is decided, and what is not compared and why."""
 
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from benchmark.errors import UnknownName
 from benchmark.history.compare import Selection, compare
 from benchmark.history.reading import as_side, read
+from benchmark.history.rules import FAMILY
 from benchmark.specs import Record
 from tests.history import made
 from tests.history.made import exact, held, only, runs, side
@@ -204,18 +206,36 @@ def ensembles() -> dict[str, list[Record]]:
 
 def test_twenty_clean_comparisons_of_real_runs_raise_no_alarm(ensembles, capsys):
     """Seeds 0-7 of real methods against seeds 8-15 as if these were the same, and so on: all that differs is chance."""
-    verdicts = []
-    for size in (8, 5):
-        for records in ensembles.values():
-            seeds = sorted({record.run.seed for record in records})
-            blocks = [seeds[at : at + size] for at in range(0, len(seeds) - size + 1, size)]
-            sides = [as_side("block", "block", _renumbered(records, block)) for block in blocks]
-            pairs = [(one, other) for place, one in enumerate(sides) for other in sides[place + 1 :]]
-            verdicts += [compare(*pair).regressions("quality") for pair in pairs[:5]]
+    verdicts = [
+        compare(*pair).regressions("quality")
+        for size in (8, 5)
+        for records in ensembles.values()
+        for pair in islice(_pairs(records, size), 5)
+    ]
     alarms = [rows for rows in verdicts if rows]
     with capsys.disabled():
         print(f"\nreal clean comparisons: {len(alarms)} of {len(verdicts)} with a false alarm")
     assert len(verdicts) == 20 and not alarms
+
+
+@pytest.mark.slow
+def test_all_clean_comparisons_of_real_runs_keep_the_level(ensembles, capsys):
+    counts: dict[int, list[bool]] = {}
+    for size in (3, 4, 5, 6, 8):
+        pairs = [pair for records in ensembles.values() for pair in _pairs(records, size)]
+        counts[size] = [bool(compare(*pair).regressions("quality")) for pair in pairs]
+    with capsys.disabled():
+        for size, alarms in counts.items():
+            print(f"\nreal clean comparisons of {size} seeds: {sum(alarms)} of {len(alarms)} with a false alarm", end="")
+    together = [alarm for alarms in counts.values() for alarm in alarms]
+    assert sum(together) <= FAMILY * len(together)
+
+
+def _pairs(records, size):
+    """Blocks of so many seeds, each held against every later one."""
+    seeds = sorted({record.run.seed for record in records})
+    blocks = [seeds[at : at + size] for at in range(0, len(seeds) - size + 1, size)]
+    return combinations([as_side("block", "block", _renumbered(records, block)) for block in blocks], 2)
 
 
 def _renumbered(records, seeds):
