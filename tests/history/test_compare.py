@@ -226,7 +226,7 @@ def test_all_clean_comparisons_of_real_runs_keep_the_level(ensembles, capsys):
         counts[size] = [bool(compare(*pair).regressions("quality")) for pair in pairs]
     with capsys.disabled():
         for size, alarms in counts.items():
-            print(f"\nreal clean comparisons of {size} seeds: {sum(alarms)} of {len(alarms)} with a false alarm", end="")
+            print(f"\nreal clean comparisons, {size} seeds: {sum(alarms)} of {len(alarms)} with a false alarm", end="")
     together = [alarm for alarms in counts.values() for alarm in alarms]
     assert sum(together) <= FAMILY * len(together)
 
